@@ -1,0 +1,314 @@
+"""The common ground of the estimators: fit to two networks, predict, score."""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skmot._labels import check_same_stimuli
+from skmot._units import column_correlations
+from skmot._validation import (
+    check_fit_pair,
+    check_later_side,
+    check_layer,
+    check_same_length,
+    warn_about_dead_units,
+)
+from skmot.layers import LayerStack, layer_label
+from skmot.metrics._reconstruction import mean_over_units
+
+DIRECTIONS = ("target", "source")
+
+
+def _maps_to(direction):
+    """Make a method available where the estimator reconstructs that side."""
+
+    def check(estimator):
+        estimator._check_map(direction)
+        return True
+
+    return available_if(check)
+
+
+class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the estimators that are fitted to a source and a target network.
+
+    A subclass says how it fits and how it reconstructs one side from the other; what is
+    read, checked, warned of, scored and given back is the same for all.
+    """
+
+    # -- what a subclass says ------------------------------------------------------
+
+    @abstractmethod
+    def _fit(self, source, target):
+        """Learn from two stacks; the layouts are set. Must not warn: see `_report`."""
+
+    @abstractmethod
+    def _reconstruct(self, direction, stack):
+        """Yield the layers of one side, from a stack of the other, one at a time."""
+
+    def _check_map(self, direction):
+        """Raise an AttributeError that says why a direction has no map."""
+
+    def _unconverged(self):
+        """Return the duality gaps that are above tolerance."""
+        return []
+
+    # -- fitting -------------------------------------------------------------------
+
+    def _fit_quietly(self, X, y):
+        """Fit, and leave what is to be reported to the caller."""
+        source, target, source_layout, target_layout = check_fit_pair(self, X, y)
+        self._source_layout, self._target_layout = source_layout, target_layout
+        self.source_names_, self.target_names_ = source.names, target.names
+        self._fit(source, target)
+        return self
+
+    def _report(self):
+        """Warn, once a fit, of dead units and of plans short of their tolerance."""
+        warn_about_dead_units(
+            [self.dead_source_units_, self.dead_target_units_], ["X", "y"]
+        )
+        gaps = self._unconverged()
+        if gaps:
+            warnings.warn(
+                f"{len(gaps)} transport problem(s) did not reach the tolerance: the "
+                f"largest duality gap is {max(gaps):.1e}, so costs are above the "
+                "optimum by at most this much.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    # -- predicting ----------------------------------------------------------------
+
+    @_maps_to("target")
+    def predict(self, X):
+        """Reconstruct the target network from the source network.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Source layers of shape (n_stimuli, n_units), the ones fitted to.
+
+        Returns
+        -------
+        y : same kind as the `y` fitted to
+            Target layers of shape (n_stimuli, n_units), in the target's units.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the layers differ from those fitted to, or are not finite.
+        """
+        return self._predict("target", X)
+
+    @_maps_to("source")
+    def inverse_predict(self, y):
+        """Reconstruct the source network from the target network.
+
+        Parameters
+        ----------
+        y : LayerStack, list, dict, DataFrame or array-like
+            Target layers of shape (n_stimuli, n_units), the ones fitted to.
+
+        Returns
+        -------
+        X : same kind as the `X` fitted to
+            Source layers of shape (n_stimuli, n_units), in the source's units.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the layers differ from those fitted to, or are not finite.
+        """
+        return self._predict("source", y)
+
+    def _predict(self, direction, given):
+        check_is_fitted(self)
+        seen, wanted = self._layouts(direction)
+        stack, _ = check_later_side(self, given, seen)
+        return wanted.restore(list(self._reconstruct(direction, stack)), stack.stimuli)
+
+    def _layouts(self, direction):
+        """Return the layouts of what is given and of what is reconstructed."""
+        if direction == "target":
+            return self._source_layout, self._target_layout
+        return self._target_layout, self._source_layout
+
+    # -- scoring -------------------------------------------------------------------
+
+    @_maps_to("target")
+    def score(self, X, y, sample_weight=None):
+        """Score the reconstruction of the target on held-out stimuli.
+
+        The mean over target layers of the mean over their units of the Pearson
+        correlation between recorded and reconstructed responses. A unit constant in `y`
+        is left out; one whose reconstruction is constant counts as 0.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+        sample_weight : None
+            Correlations here are not weighted: anything else is an error.
+
+        Returns
+        -------
+        score : float
+            From -1 to 1.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the layers differ from those fitted to or between the sides in their
+            stimuli, weights are given, there are fewer than two stimuli, or every unit
+            of a layer is constant.
+        """
+        return float(self._layer_scores("target", X, y, sample_weight).mean())
+
+    @_maps_to("source")
+    def inverse_score(self, X, y, sample_weight=None):
+        """Score the reconstruction of the source on held-out stimuli.
+
+        As :meth:`score`, in the direction the second paper reports.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+        sample_weight : None
+            Correlations here are not weighted: anything else is an error.
+
+        Returns
+        -------
+        score : float
+            From -1 to 1.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`score`.
+        """
+        return float(self._layer_scores("source", X, y, sample_weight).mean())
+
+    @_maps_to("target")
+    def layer_scores(self, X, y, direction="target"):
+        """Score the reconstruction of each layer.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+        direction : {"target", "source"}, default="target"
+            Which side is reconstructed and scored.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_layers,)
+            Mean over a layer's units of their correlation, from -1 to 1.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`score`.
+        """
+        return self._layer_scores(direction, X, y)
+
+    @_maps_to("target")
+    def unit_scores(self, X, y, direction="target"):
+        """Score the reconstruction of each unit.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+        direction : {"target", "source"}, default="target"
+            Which side is reconstructed and scored.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_units,), or list of them
+            Correlation of each unit with its reconstruction, from -1 to 1; NaN where
+            the unit is constant over these stimuli, 0 where its reconstruction is. One
+            array a layer; the array itself where that side was fitted as one array.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`score`, but for constant layers.
+        """
+        scores = list(self._unit_scores(direction, X, y))
+        return scores[0] if self._layouts(direction)[1].is_bare else scores
+
+    def _layer_scores(self, direction, X, y, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight is not supported: the score is a mean of unweighted "
+                "correlations. Select stimuli by indexing X and y instead."
+            )
+        scores = self._unit_scores(direction, X, y)
+        wanted = self._layouts(direction)[1]
+        return np.array(
+            [
+                _mean_score(layer, wanted.where(index))
+                for index, layer in enumerate(scores)
+            ]
+        )
+
+    def _unit_scores(self, direction, X, y):
+        if direction not in DIRECTIONS:
+            raise ValueError(
+                f"`direction` must be one of {DIRECTIONS}; got {direction!r}."
+            )
+        check_is_fitted(self)
+        self._check_map(direction)
+        source, _ = check_later_side(self, X, self._source_layout)
+        target, _ = check_later_side(self, y, self._target_layout)
+        check_same_length(source, target, "X", "y")
+        check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+        given, truth = (source, target) if direction == "target" else (target, source)
+        return self._compare(direction, given, truth)
+
+    def _compare(self, direction, given, truth):
+        wanted = self._layouts(direction)[1]
+        layers = zip(truth.layers, self._reconstruct(direction, given), strict=True)
+        for index, (truth_layer, layer) in enumerate(layers):
+            yield _correlate(truth_layer, layer, wanted.where(index))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        # A matching is no regression: each target unit is matched to units like it, and
+        # a target that is like none of them is not predicted well.
+        tags.regressor_tags.poor_score = True
+        return tags
+
+
+def _correlate(truth, prediction, where):
+    """Correlate units of a layer, layer by layer where it was reconstructed so."""
+    if isinstance(prediction, LayerStack):
+        return [
+            _correlate(part, predicted, f"{where}, {layer_label(index, truth.names)}")
+            for index, (part, predicted) in enumerate(
+                zip(truth.layers, prediction.layers, strict=True)
+            )
+        ]
+    return column_correlations(check_layer(truth, where, min_stimuli=2), prediction)
+
+
+def _mean_score(scores, where):
+    """Average over units; of a stack, over its layers."""
+    if isinstance(scores, list):
+        return float(np.mean([_mean_score(part, where) for part in scores]))
+    return mean_over_units(scores, where)

@@ -1,0 +1,287 @@
+"""Checks of what users give: one layer, two arrays, two networks."""
+
+import warnings
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from skmot._labels import check_same_stimuli
+from skmot.exceptions import DeadUnitWarning
+from skmot.layers import (
+    as_stack,
+    layer_label,
+    restore_layers,
+)
+
+
+def check_layer(layer, where, min_stimuli=1):
+    """Return a layer as a finite float32 or float64 array of two dimensions.
+
+    Parameters
+    ----------
+    layer : array-like of shape (n_stimuli, n_units)
+        One layer; never changed.
+    where : str
+        What it is called in a message: the argument, and the layer's name.
+    min_stimuli : int, default=1
+        How many rows it must have.
+
+    Returns
+    -------
+    layer : ndarray of shape (n_stimuli, n_units)
+        float32 for float32 and float16, else float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `sklearn.utils.check_array`, with `where` in the message.
+    """
+    half = getattr(layer, "dtype", None) == np.float16
+    try:
+        return check_array(
+            layer,
+            dtype=np.float32 if half else (np.float64, np.float32),
+            ensure_min_samples=min_stimuli,
+        )
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (found in {where})") from error
+
+
+def check_pair(X, Y, names=("X", "Y")):
+    """Return two populations over the same stimuli as finite float arrays.
+
+    Parameters
+    ----------
+    X, Y : array-like of shape (n_stimuli, n_units)
+        The populations.
+    names : tuple of str
+        What they are called in a message.
+
+    Returns
+    -------
+    X, Y : ndarray
+        The populations.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If either is not an array of numbers with two rows or more, or the numbers of
+        rows differ.
+    """
+    X, Y = (
+        check_layer(layer, name, min_stimuli=2)
+        for layer, name in zip((X, Y), names, strict=True)
+    )
+    check_same_length(X, Y, *names)
+    return X, Y
+
+
+def check_same_length(first, second, first_where, second_where):
+    """Raise unless two sides have as many stimuli."""
+    if len(first) != len(second):
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: "
+            f"{first_where} has {len(first)} stimuli and {second_where} has "
+            f"{len(second)}. Both must be recorded over the same stimuli."
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one side of a fit looked like: what later calls must look like, and get.
+
+    Attributes
+    ----------
+    argument : {"X", "y"}
+        The side.
+    kind : str
+        What it came as, see :func:`skmot.layers.as_stack`.
+    widths : tuple of int
+        Units of each layer.
+    names : tuple or None
+        The layers' names.
+    columns : pandas.MultiIndex or None
+        Of a DataFrame with two levels.
+    """
+
+    argument: str
+    kind: str
+    widths: tuple
+    names: tuple | None
+    columns: object = None
+
+    @property
+    def is_bare(self):
+        return self.kind in ("array", "vector")
+
+    @property
+    def boundaries(self):
+        """Slices of each layer's units among all units side by side."""
+        ends = np.cumsum((0, *self.widths))
+        return [slice(*pair) for pair in pairwise(ends)]
+
+    def where(self, index):
+        """Name a layer in a message."""
+        if self.is_bare:
+            return self.argument
+        return f"{self.argument}, {layer_label(index, self.names)}"
+
+    def restore(self, layers, stimuli):
+        """Give layers of this side back as the kind it was fitted to."""
+        return restore_layers(layers, self.kind, self.names, stimuli, self.columns)
+
+    def check(self, stack, estimator):
+        """Raise unless a stack has the layers that were fitted."""
+        fitted, given = sum(self.widths), sum(stack.widths)
+        if stack.widths != self.widths:
+            raise ValueError(
+                f"{self.argument} has {given} features, but "
+                f"{type(estimator).__name__} is expecting {fitted} features as input: "
+                f"it was fitted to {len(self.widths)} layer(s) of "
+                f"{list(self.widths)} units and got {stack.n_layers} of "
+                f"{list(stack.widths)}."
+            )
+        if None not in (stack.names, self.names) and stack.names != self.names:
+            raise ValueError(
+                f"{self.argument} has the layers {list(stack.names)}, but "
+                f"{type(estimator).__name__} was fitted to {list(self.names)}, in that "
+                "order."
+            )
+
+
+def read_side(given, argument):
+    """Read one side of a fit.
+
+    Returns
+    -------
+    stack : LayerStack
+        The layers.
+    layout : Layout
+        What they look like.
+    """
+    try:
+        stack, kind, columns = as_stack(given, allow_vector=argument == "y")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (found in {argument})") from error
+    return stack, Layout(argument, kind, stack.widths, stack.names, columns)
+
+
+def check_fit_pair(estimator, X, y):
+    """Read both sides of a fit and check that they belong together.
+
+    Sets the estimator's `n_features_in_` (and `feature_names_in_`).
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is being fitted.
+    X, y : anything a LayerStack can be read from
+        Source and target.
+
+    Returns
+    -------
+    source, target : LayerStack
+        Layers as given: numbers are checked layer by layer.
+    source_layout, target_layout : Layout
+        What they look like.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None: `fit(source_layers, target_layers)`."
+        )
+    source, source_layout = read_side(X, "X")
+    target, target_layout = read_side(y, "y")
+    check_same_length(source, target, "X", "y")
+    check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+    for bare, other in (
+        (source_layout, target_layout),
+        (target_layout, source_layout),
+    ):
+        if bare.is_bare and len(other.widths) > 1:
+            raise ValueError(
+                f"{other.argument} has {len(other.widths)} layers and {bare.argument} "
+                "is one bare array. If it is one layer, say so with "
+                f"`LayerStack([{bare.argument}])`; if its layers were put side by side "
+                "on the way (a transformer without `LayerwiseTransformer` does that), "
+                "keep them apart."
+            )
+    validate_data(
+        estimator, seen_by_sklearn(X, source, source_layout), skip_check_array=True
+    )
+    return source, target, source_layout, target_layout
+
+
+def check_later_side(estimator, given, layout):
+    """Read a side given to a fitted estimator and compare it with the fit's.
+
+    Returns
+    -------
+    stack : LayerStack
+        Its layers as given.
+    found : Layout
+        What they look like; layers are as fitted, kind and names may differ.
+    """
+    stack, found = read_side(given, layout.argument)
+    layout.check(stack, estimator)
+    if layout.argument == "X":
+        validate_data(
+            estimator,
+            seen_by_sklearn(given, stack, found),
+            skip_check_array=True,
+            reset=False,
+        )
+    return stack, found
+
+
+def seen_by_sklearn(given, stack, layout):
+    """Return what scikit-learn reads feature names and numbers from."""
+    return given if layout.is_bare and hasattr(given, "columns") else stack
+
+
+def checked_layers(stack, layout, min_stimuli=1):
+    """Make the layers of a stack one at a time, each checked.
+
+    Yields
+    ------
+    layer : ndarray of shape (n_stimuli, n_units)
+        The layer; where it is a stack itself, all its units side by side.
+    """
+    for index, layer in enumerate(stack.layers):
+        yield check_layer(layer, layout.where(index), min_stimuli)
+
+
+def warn_about_dead_units(dead_units, where):
+    """Warn once about constant units, whatever their number.
+
+    The text depends on nothing but where they were found, so that the folds of a
+    search show it once under Python's default filter.
+
+    Parameters
+    ----------
+    dead_units : list
+        Of each side, the constant units: an array of indices or nested lists of them.
+    where : list of str
+        What the sides are called.
+    """
+    sides = [
+        side for dead, side in zip(dead_units, where, strict=True) if _count(dead) > 0
+    ]
+    if sides:
+        warnings.warn(
+            f"Some units of {' and '.join(sides)} are constant over the training "
+            "stimuli: they have no tuning curve, take no part in the matching, and are "
+            "predicted as their constant. Estimators list them in "
+            "`dead_source_units_` and `dead_target_units_`.",
+            DeadUnitWarning,
+            stacklevel=2,
+        )
+
+
+def _count(dead):
+    if isinstance(dead, list):
+        return sum(_count(part) for part in dead)
+    return len(dead)

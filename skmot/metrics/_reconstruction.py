@@ -1,0 +1,87 @@
+"""How well a reconstruction follows the truth, unit by unit."""
+
+import numpy as np
+
+from skmot._units import column_correlations
+from skmot._validation import check_pair
+
+
+def reconstruction_correlation(y_true, y_pred):
+    """Mean Pearson correlation between units and their reconstructions.
+
+    The score of a layer in multi-level optimal transport ([1]_, section 2.2.3).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_stimuli, n_units) or (n_stimuli,)
+        Recorded responses.
+    y_pred : array-like of the same shape
+        Reconstructed responses.
+
+    Returns
+    -------
+    correlation : float
+        From -1 to 1. A unit that is constant in `y_true` is left out of the mean; one
+        whose reconstruction is constant counts as 0, never as missing.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there are fewer than two stimuli, or every unit of
+        `y_true` is constant.
+
+    References
+    ----------
+    .. [1] Representational alignment across model layers and brain regions with
+       multi-level optimal transport.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot.metrics import reconstruction_correlation
+    >>> y = np.random.default_rng(0).normal(size=(20, 3))
+    >>> round(reconstruction_correlation(y, 5 - 2 * y), 9)
+    -1.0
+    >>> constant = np.column_stack([y[:, :2], np.ones(20)])
+    >>> round(reconstruction_correlation(y, constant), 3)
+    0.667
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"y_true and y_pred must have the same shape; got {y_true.shape} and "
+            f"{y_pred.shape}."
+        )
+    if y_true.ndim == 1:
+        y_true, y_pred = y_true[:, np.newaxis], y_pred[:, np.newaxis]
+    y_true, y_pred = check_pair(y_true, y_pred, names=("y_true", "y_pred"))
+    return mean_over_units(column_correlations(y_true, y_pred), "y_true")
+
+
+def mean_over_units(correlations, where):
+    """Average over the units that have a correlation; NaN marks those left out.
+
+    Parameters
+    ----------
+    correlations : ndarray of shape (n_units,)
+        As `column_correlations` gives them.
+    where : str
+        What the layer is called in the message.
+
+    Returns
+    -------
+    mean : float
+        From -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        If no unit is left.
+    """
+    counted = correlations[~np.isnan(correlations)]
+    if counted.size == 0:
+        raise ValueError(
+            f"Every unit of {where} is constant over the stimuli scored: no "
+            "correlation is defined. Score on more stimuli, or leave the layer out."
+        )
+    return float(counted.mean())
