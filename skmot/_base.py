@@ -22,6 +22,11 @@ from skmot.layers import LayerStack, layer_label
 from skmot.metrics._reconstruction import mean_over_units
 
 DIRECTIONS = ("target", "source")
+# What a user can do about a shortfall, by its name.
+_ADVICE = {
+    "duality gap": "Costs are above the optimum by at most this much.",
+    "fall of J in the last round": "Raise `max_iter`, or `tol` if it is small enough.",
+}
 
 
 def _maps_to(direction):
@@ -54,8 +59,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_map(self, direction):
         """Raise an AttributeError that says why a direction has no map."""
 
-    def _unconverged(self):
-        """Return the duality gaps that are above tolerance."""
+    def _shortfalls(self):
+        """Return what did not reach its tolerance, as pairs of a name and an amount."""
         return []
 
     # -- fitting -------------------------------------------------------------------
@@ -71,16 +76,19 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     def _report(self):
         """Warn, once a fit, of dead units and of plans short of their tolerance."""
         warn_about_dead_units(
-            [self.dead_source_units_, self.dead_target_units_], ["X", "y"]
+            [self.dead_source_units_, self.dead_target_units_],
+            ["X", "y"],
+            # _report, fit, scikit-learn's wrapper of it, and then the caller.
+            stacklevel=5,
         )
-        gaps = self._unconverged()
-        if gaps:
+        shortfalls = self._shortfalls()
+        for kind in dict.fromkeys(kind for kind, _ in shortfalls):
+            amounts = [amount for other, amount in shortfalls if other == kind]
             warnings.warn(
-                f"{len(gaps)} transport problem(s) did not reach the tolerance: the "
-                f"largest duality gap is {max(gaps):.1e}, so costs are above the "
-                "optimum by at most this much.",
+                f"{len(amounts)} problem(s) did not reach the tolerance: the largest "
+                f"{kind} is {max(amounts):.1e}. {_ADVICE[kind]}",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
 
     # -- predicting ----------------------------------------------------------------

@@ -4,14 +4,36 @@ import numpy as np
 
 
 def as_labels(stimuli):
+    """Return labels as an array of one dimension.
+
+    Raises
+    ------
+    ValueError
+        If there is one label for all, or one is missing: it names no stimulus.
+    """
     labels = np.asarray(stimuli)
-    if labels.ndim == 1:
-        return labels
-    # Rows of tuples, a MultiIndex for instance: one object a stimulus.
-    rows = list(stimuli)
-    labels = np.empty(len(rows), dtype=object)
-    labels[:] = [tuple(row) for row in rows]
+    if labels.ndim == 0:
+        raise ValueError(f"`stimuli` must be one label a stimulus; got {stimuli!r}.")
+    if labels.ndim > 1:
+        # Rows of tuples, a MultiIndex for instance: one object a stimulus.
+        rows = list(stimuli)
+        labels = np.empty(len(rows), dtype=object)
+        labels[:] = [tuple(row) for row in rows]
+    missing = np.flatnonzero(_is_nan(labels))
+    if missing.size:
+        raise ValueError(
+            f"The stimulus label of row {missing[0]} is missing "
+            f"({labels[missing[0]]}): every stimulus needs one, or none does."
+        )
     return labels
+
+
+def list_labels(labels):
+    """Return labels as a list of what compares and prints best.
+
+    Dates stay numpy's: as Python's, those in nanoseconds would be bare integers.
+    """
+    return list(labels) if labels.dtype.kind in "mM" else labels.tolist()
 
 
 def check_same_stimuli(first, second, first_where, second_where):
@@ -31,7 +53,7 @@ def check_same_stimuli(first, second, first_where, second_where):
     """
     if first is None or second is None:
         return
-    first, second = first.tolist(), second.tolist()
+    first, second = list_labels(first), list_labels(second)
     if first == second:
         return
     row = next(
@@ -47,3 +69,9 @@ def check_same_stimuli(first, second, first_where, second_where):
         "`skmot.align_stimuli`; where the mismatch is meant (a shuffled control), drop "
         "the labels of one side with `stack.with_stimuli(None)`."
     )
+
+
+def _is_nan(labels):
+    if labels.dtype.kind in "fmM":
+        return np.isnan(labels)
+    return np.array([isinstance(label, float) and label != label for label in labels])

@@ -51,8 +51,9 @@ def check_rows(key, n_rows):
         raise IndexError(
             f"Row {rows[outside][0]} is out of range for a stack of {n_rows} stimuli."
         )
-    rows = np.where(rows < 0, rows + n_rows, rows).astype(np.intp)
-    return _simplify(rows)
+    # Small integer types cannot hold `rows + n_rows`.
+    rows = rows.astype(np.intp)
+    return _simplify(np.where(rows < 0, rows + n_rows, rows))
 
 
 def _simplify(rows):

@@ -22,11 +22,14 @@ class UnitStatistics:
         A dead unit has its constant value and 0.
     live : ndarray of bool of shape (n_units,)
         Units that are not constant over the training stimuli.
+    dtype : dtype
+        Of the layer: the precision its units are reconstructed in, at least.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
     live: np.ndarray
+    dtype: np.dtype
 
     @property
     def n_live(self):
@@ -38,7 +41,9 @@ class UnitStatistics:
 
     def __getitem__(self, units):
         """Return the statistics of some of the units."""
-        return UnitStatistics(self.mean[units], self.deviation[units], self.live[units])
+        return UnitStatistics(
+            self.mean[units], self.deviation[units], self.live[units], self.dtype
+        )
 
     @classmethod
     def side_by_side(cls, parts):
@@ -47,6 +52,7 @@ class UnitStatistics:
             mean=np.concatenate([part.mean for part in parts]),
             deviation=np.concatenate([part.deviation for part in parts]),
             live=np.concatenate([part.live for part in parts]),
+            dtype=np.result_type(*(part.dtype for part in parts)),
         )
 
 
@@ -70,14 +76,12 @@ def unit_statistics(layer):
         low, high = layer[:, part].min(axis=0), layer[:, part].max(axis=0)
         live[part] = low < high
         block, exponent = _rescaled(layer[:, part], low, high)
-        block_mean = block.mean(axis=0)
-        block -= block_mean
-        mean[part] = np.ldexp(block_mean, exponent)
+        mean[part] = np.ldexp(_centre(block), exponent)
         deviation[part] = np.ldexp(np.sqrt(np.mean(block**2, axis=0)), exponent)
         # A sum of equal numbers, divided by their count, need not be that number.
         mean[part][~live[part]] = low[~live[part]]
         deviation[part][~live[part]] = 0.0
-    return UnitStatistics(mean, deviation, live)
+    return UnitStatistics(mean, deviation, live, layer.dtype)
 
 
 def standardize(layer, statistics):
@@ -95,13 +99,12 @@ def standardize(layer, statistics):
     standardized : ndarray of shape (n_stimuli, n_units)
         In the layer's own precision.
     """
-    inverse = np.zeros_like(statistics.deviation)
-    np.divide(1.0, statistics.deviation, out=inverse, where=statistics.live)
+    divisor = np.where(statistics.live, statistics.deviation, np.inf)
     standardized = np.empty(layer.shape, dtype=layer.dtype)
     for part in _column_blocks(layer):
         # Before the rounding to float32: a float32 mean, subtracted, leaves its error.
         block = layer[:, part] - statistics.mean[part]
-        block *= inverse[part]
+        block /= divisor[part]
         standardized[:, part] = block
     return standardized
 
@@ -127,22 +130,27 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
     Returns
     -------
     curves : TuningCurves
-        Vectors in the layer's precision, offsets in float64.
+        Vectors in the layer's precision (in float64 for "sqeuclidean" without
+        `scale`), offsets in float64.
     """
     columns = np.flatnonzero(statistics.live)
     if metric == "cosine":
         center = False
     elif metric == "correlation":
         center = True
-    vectors = np.empty((layer.shape[0], len(columns)), dtype=layer.dtype, order="F")
-    norms, exponents = np.empty(len(columns)), np.empty(len(columns), dtype=int)
+    # Without a scale, squares of 1e30 and 1e-30 leave the range of float32.
+    wide = metric == "sqeuclidean" and not scale
+    dtype = np.float64 if wide else layer.dtype
+    vectors = np.empty((layer.shape[0], len(columns)), dtype=dtype, order="F")
+    # As `ldexp` takes them: on Windows it refuses the default integer.
+    norms, exponents = np.empty(len(columns)), np.empty(len(columns), dtype=np.intc)
     blocks = list(_column_blocks(layer[:, :0], len(columns)))
 
     def centred(part):
         block = layer[:, columns[part]]
         block, exponent = _rescaled(block, block.min(axis=0), block.max(axis=0))
         if center:
-            block -= block.mean(axis=0)
+            _centre(block)
         return block, exponent
 
     for part in blocks:
@@ -172,6 +180,19 @@ def _rescaled(block, low, high):
     return np.ldexp(block.astype(np.float64), -exponent), exponent
 
 
+def _centre(block):
+    """Subtract the means of columns, in place, and return them.
+
+    Twice: where a unit's offset is large beside its deviation, the rounding error of
+    the first mean is a shift, and units with a shift correlate with each other.
+    """
+    first = block.mean(axis=0)
+    block -= first
+    rest = block.mean(axis=0)
+    block -= rest
+    return first + rest
+
+
 def _column_blocks(layer, n_columns=None):
     n_columns = layer.shape[1] if n_columns is None else n_columns
     width = max(1, _BLOCK_ENTRIES // max(1, layer.shape[0]))
@@ -194,17 +215,23 @@ def column_correlations(truth, prediction):
     """
     correlations = np.empty(truth.shape[1])
     for part in _column_blocks(truth):
-        first, second = truth[:, part], prediction[:, part]
-        statistics = [unit_statistics(first), unit_statistics(second)]
-        product = np.einsum(
-            "su,su->u",
-            standardize(first.astype(np.float64), statistics[0]),
-            standardize(second.astype(np.float64), statistics[1]),
+        first, second = (
+            _unit_columns(truth[:, part]),
+            _unit_columns(prediction[:, part]),
         )
-        block = np.clip(product / len(truth), -1.0, 1.0)
-        block[~statistics[0].live] = np.nan
+        block = np.clip(np.einsum("su,su->u", first, second), -1.0, 1.0)
+        block[constant_units(truth[:, part])] = np.nan
         correlations[part] = block
     return correlations
+
+
+def _unit_columns(block):
+    """Return columns centred and of unit norm, in float64; constant ones become 0."""
+    low, high = block.min(axis=0), block.max(axis=0)
+    columns, _ = _rescaled(block, low, high)
+    _centre(columns)
+    norms = np.sqrt(np.einsum("su,su->u", columns, columns))
+    return columns / np.where(low < high, norms, np.inf)
 
 
 def paired_products(source, target, rows, columns):

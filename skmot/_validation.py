@@ -12,9 +12,13 @@ from skmot._labels import check_same_stimuli
 from skmot.exceptions import DeadUnitWarning
 from skmot.layers import (
     as_stack,
+    check_unmasked,
     layer_label,
     restore_layers,
 )
+
+# numpy's letters for strings, bytes, structures, dates and spans of time.
+_NO_NUMBERS = tuple("USVMm")
 
 
 def check_layer(layer, where, min_stimuli=1):
@@ -39,15 +43,30 @@ def check_layer(layer, where, min_stimuli=1):
     ValueError, TypeError
         As `sklearn.utils.check_array`, with `where` in the message.
     """
-    half = getattr(layer, "dtype", None) == np.float16
+    check_unmasked(layer, where)
     try:
+        if isinstance(layer, list | tuple):
+            layer = np.asarray(layer)
+        dtype = getattr(layer, "dtype", None)
+        _check_numeric(dtype)
         return check_array(
             layer,
-            dtype=np.float32 if half else (np.float64, np.float32),
+            dtype=np.float32 if dtype == np.float16 else (np.float64, np.float32),
             ensure_min_samples=min_stimuli,
         )
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{error} (found in {where})") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        # Subclasses may not be made from a message; an integer beyond float64 is none.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{error} (found in {where})") from error
+
+
+def _check_numeric(dtype):
+    """Raise where numpy would turn what is no number into numbers."""
+    if getattr(dtype, "kind", None) in _NO_NUMBERS:
+        raise ValueError(
+            f"dtype='numeric' is not compatible with arrays of {dtype}. Convert your "
+            "data to numeric values explicitly instead."
+        )
 
 
 def check_pair(X, Y, names=("X", "Y")):
@@ -105,6 +124,9 @@ class Layout:
         The layers' names.
     columns : pandas.MultiIndex or None
         Of a DataFrame with two levels.
+    structure : tuple or None
+        Names and widths at every depth, see :attr:`skmot.LayerStack.structure`; None
+        where a level above has checked them.
     """
 
     argument: str
@@ -112,6 +134,7 @@ class Layout:
     widths: tuple
     names: tuple | None
     columns: object = None
+    structure: tuple | None = None
 
     @property
     def is_bare(self):
@@ -150,6 +173,38 @@ class Layout:
                 f"{type(estimator).__name__} was fitted to {list(self.names)}, in that "
                 "order."
             )
+        if self.structure is not None:
+            _check_nested(self.structure, stack.structure, self.argument, estimator)
+
+
+def _check_nested(fitted, given, where, estimator):
+    """Raise unless stacks within a stack have the layers that were fitted."""
+    names, parts = fitted
+    for index, (part, found) in enumerate(zip(parts, given[1], strict=True)):
+        here = f"{where}, {layer_label(index, names)}"
+        if not _same_layers(part, found):
+            raise ValueError(
+                f"{here} has {_describe(found)}, but {type(estimator).__name__} was "
+                f"fitted to {_describe(part)}, in that order."
+            )
+        if isinstance(part, tuple):
+            _check_nested(part, found, here, estimator)
+
+
+def _same_layers(first, second):
+    """Whether two structures agree at their top; unnamed layers agree with any."""
+    if not (isinstance(first, tuple) and isinstance(second, tuple)):
+        return first == second
+    names = first[0], second[0]
+    return len(first[1]) == len(second[1]) and (None in names or names[0] == names[1])
+
+
+def _describe(structure):
+    if not isinstance(structure, tuple):
+        return f"{structure} units in one array"
+    names, parts = structure
+    layers = "layers" if names is None else f"layers {list(names)}"
+    return f"{len(parts)} {layers}"
 
 
 def read_side(given, argument):
@@ -166,7 +221,8 @@ def read_side(given, argument):
         stack, kind, columns = as_stack(given, allow_vector=argument == "y")
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} (found in {argument})") from error
-    return stack, Layout(argument, kind, stack.widths, stack.names, columns)
+    layout = Layout(argument, kind, stack.widths, stack.names, columns, stack.structure)
+    return stack, layout
 
 
 def check_fit_pair(estimator, X, y):
@@ -254,11 +310,8 @@ def checked_layers(stack, layout, min_stimuli=1):
         yield check_layer(layer, layout.where(index), min_stimuli)
 
 
-def warn_about_dead_units(dead_units, where):
+def warn_about_dead_units(dead_units, where, stacklevel):
     """Warn once about constant units, whatever their number.
-
-    The text depends on nothing but where they were found, so that the folds of a
-    search show it once under Python's default filter.
 
     Parameters
     ----------
@@ -266,18 +319,22 @@ def warn_about_dead_units(dead_units, where):
         Of each side, the constant units: an array of indices or nested lists of them.
     where : list of str
         What the sides are called.
+    stacklevel : int
+        As `warnings.warn` takes it, counted from here.
     """
-    sides = [
-        side for dead, side in zip(dead_units, where, strict=True) if _count(dead) > 0
+    counted = [
+        f"{_count(dead)} unit(s) of {side}"
+        for dead, side in zip(dead_units, where, strict=True)
+        if _count(dead) > 0
     ]
-    if sides:
+    if counted:
         warnings.warn(
-            f"Some units of {' and '.join(sides)} are constant over the training "
-            "stimuli: they have no tuning curve, take no part in the matching, and are "
-            "predicted as their constant. Estimators list them in "
-            "`dead_source_units_` and `dead_target_units_`.",
+            f"{' and '.join(counted)} are constant over the training stimuli: they "
+            "have no tuning curve, take no part in the matching, and are predicted as "
+            "their constant. Estimators list them in `dead_source_units_` and "
+            "`dead_target_units_`.",
             DeadUnitWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
 
 

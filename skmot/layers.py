@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from skmot._files import FileReference
-from skmot._labels import as_labels, check_same_stimuli
+from skmot._labels import as_labels, check_same_stimuli, list_labels
 from skmot._rows import as_index, check_rows, compose_rows
 from skmot._sklearn import numpy_namespace
 
@@ -180,6 +180,14 @@ class LayerStack:
         """Number of units of each layer, of nested stacks in all."""
         return tuple(base.shape[1] for base in self._bases)
 
+    @property
+    def structure(self):
+        """Names and widths; in place of a nested stack's width, its structure."""
+        return self._names, tuple(
+            base.structure if isinstance(base, LayerStack) else base.shape[1]
+            for base in self._bases
+        )
+
     # -- what scikit-learn and numpy ask for ---------------------------------------
 
     @property
@@ -220,8 +228,12 @@ class LayerStack:
             raise ValueError(
                 "A LayerStack keeps its layers apart: side by side they are a copy."
             )
+        # Casting as `np.asarray` does: from numeric objects to numbers, too.
         return np.concatenate(
-            [np.asarray(layer) for layer in self.layers], axis=1, dtype=dtype
+            [np.asarray(layer) for layer in self.layers],
+            axis=1,
+            dtype=dtype,
+            casting="unsafe",
         )
 
     def __array_function__(self, function, types, args, kwargs):
@@ -264,10 +276,14 @@ class LayerStack:
         )
 
     def _layer(self, index):
-        base = self._bases[index]
-        if isinstance(self._rows, range) and self._rows == range(base.shape[0]):
-            return base
-        return base[as_index(self._rows)]
+        layer = self._bases[index]
+        if not (isinstance(self._rows, range) and self._rows == range(len(layer))):
+            layer = layer[as_index(self._rows)]
+        if isinstance(layer, LayerStack):
+            # A nested stack follows when this one is given other labels, or none.
+            layer = LayerStack(layer)
+            layer._labels = self._labels
+        return layer
 
 
 class _LazyLayers(Sequence):
@@ -336,12 +352,12 @@ def _read(given, allow_vector=False):
     if issparse(given):
         return _one_layer(given, allow_vector)
     if _is_frame(given):
-        if given.columns.nlevels == 2:
+        if given.columns.nlevels > 1:
             return _read_two_level_frame(given)
         return _one_layer(given, allow_vector)
     if isinstance(given, Mapping):
         return _many_layers(list(given.values()), "dict", names=tuple(given))
-    if isinstance(given, list | tuple):
+    if isinstance(given, list | tuple | _LazyLayers):
         if len(given) == 0:
             return _Given([], "list")
         if max(_dimensions(element) for element in given) >= 2:
@@ -413,7 +429,9 @@ def _is_network(layer):
     if issparse(layer) or isinstance(layer, LayerStack):
         return False
     if _is_frame(layer):
-        return layer.columns.nlevels == 2
+        return layer.columns.nlevels > 1
+    if isinstance(layer, _LazyLayers):
+        return True
     if isinstance(layer, list | tuple) and len(layer) > 0:
         first = layer[0]
         if isinstance(first, list | tuple):
@@ -424,50 +442,49 @@ def _is_network(layer):
 
 def _one_layer(given, allow_vector):
     if allow_vector and _dimensions(given) == 1:
-        column = np.reshape(
-            check_array(
-                given,
-                dtype=None,
-                ensure_2d=False,
-                ensure_all_finite=False,
-                ensure_min_samples=0,
-            ),
-            (-1, 1),
-        )
+        column = np.reshape(_as_array(given, "the layer", ensure_2d=False), (-1, 1))
         return _Given([column], "vector", stimuli=_frame_labels(given))
     return _Given([_as_2d(given, "the layer")], "array", stimuli=_frame_labels(given))
 
 
 def _read_two_level_frame(frame):
-    names = tuple(dict.fromkeys(frame.columns.get_level_values(0)))
-    bases = [_as_2d(frame[name].to_numpy(), f"layer {name!r}") for name in names]
-    # A layer's columns may lie apart: what is given back is in the layers' order.
-    order = np.concatenate(
-        [np.flatnonzero(frame.columns.get_level_values(0) == name) for name in names]
-    )
+    if frame.columns.nlevels != 2:
+        raise ValueError(
+            f"The columns of a DataFrame have {frame.columns.nlevels} levels: two are "
+            "read, (layer, unit). Give deeper ones as a dict of DataFrames."
+        )
+    level = frame.columns.get_level_values(0)
+    names = tuple(dict.fromkeys(level))
+    columns = [np.flatnonzero(level == name) for name in names]
     return _Given(
-        bases,
+        [
+            _as_2d(frame.iloc[:, own], f"layer {name!r}")
+            for own, name in zip(columns, names, strict=True)
+        ],
         "frame",
         names=names,
         stimuli=_frame_labels(frame),
-        columns=frame.columns[order],
+        # A layer's columns may lie apart: what is given back is in the layers' order.
+        columns=frame.columns[np.concatenate(columns)] if columns else frame.columns,
     )
 
 
 def _as_2d(layer, where):
-    if isinstance(layer, np.ma.MaskedArray) and np.ma.is_masked(layer):
-        raise ValueError(
-            f"{where} has masked entries: fill them or leave their stimuli out."
-        )
     if _dimensions(layer) > 2:
         raise ValueError(
             f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "
             f"{where} must be (n_stimuli, n_units). {_REDUCTIONS}"
         )
+    return _as_array(layer, where)
+
+
+def _as_array(layer, where, ensure_2d=True):
+    check_unmasked(layer, where)
     try:
         return check_array(
             layer,
             dtype=None,
+            ensure_2d=ensure_2d,
             ensure_all_finite=False,
             ensure_min_samples=0,
             ensure_min_features=0,
@@ -480,7 +497,7 @@ def _dimensions(given):
     """Count the dimensions of anything array-like, without converting it."""
     if isinstance(given, Mapping) and not issparse(given):
         return 2
-    if isinstance(given, list | tuple):
+    if isinstance(given, list | tuple | _LazyLayers):
         return 1 + (_dimensions(given[0]) if len(given) else 0)
     if hasattr(given, "ndim"):
         return given.ndim
@@ -546,7 +563,7 @@ def align_stimuli(*stacks):
                 f"Stack {number} has no stimulus labels: give them with "
                 "`LayerStack(layers, stimuli=labels)`."
             )
-        labels = stack.stimuli.tolist()
+        labels = list_labels(stack.stimuli)
         position = {label: row for row, label in enumerate(labels)}
         if len(position) != len(labels):
             repeated = next(
@@ -575,11 +592,11 @@ def align_stimuli(*stacks):
 
 def _concatenate(arrays, axis=0, out=None, **kwargs):
     """`np.concatenate` along the stimuli: the layers stay apart."""
-    if axis != 0 or out is not None or not _only_stacks(arrays):
+    if axis not in (0, -2) or out is not None or not _only_stacks(arrays):
         return NotImplemented
     first = arrays[0]
     for other in arrays[1:]:
-        if (other.names, other.widths) != (first.names, first.widths):
+        if other.structure != first.structure:
             raise ValueError(
                 f"Stacks of other layers cannot be joined: {first!r} and {other!r}."
             )
@@ -595,7 +612,9 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
 
 def _take(stack, indices, axis=None, out=None, mode="raise"):
     """`np.take` along the stimuli, which the array API knows in place of indexing."""
-    if not isinstance(stack, LayerStack) or axis != 0 or out is not None:
+    if not isinstance(stack, LayerStack) or axis not in (0, -2) or out is not None:
+        return NotImplemented
+    if mode != "raise":
         return NotImplemented
     return stack[indices]
 
@@ -623,6 +642,14 @@ def _as_arrays(value):
 def layer_label(index, names):
     """Name a layer in a message: by its name, else by its number."""
     return f"layer {index}" if names is None else f"layer {names[index]!r}"
+
+
+def check_unmasked(layer, where):
+    """Raise where numpy would show what a mask hides."""
+    if np.ma.is_masked(layer):
+        raise ValueError(
+            f"{where} has masked entries: fill them or leave their stimuli out."
+        )
 
 
 def _check_names(names, bases):

@@ -1,5 +1,6 @@
 """MultiLevelOT: a coupling of layers above the couplings of their units."""
 
+from abc import abstractmethod
 from functools import partial
 from numbers import Integral
 
@@ -10,121 +11,26 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmot._base import LayerEstimator
+from skmot._pair import PairEstimator
 from skmot._units import check_some_live, constant_units
 from skmot._validation import check_layer
 from skmot.layers import LayerStack, layer_label
-from skmot.soft_matching import PairEstimator, SoftMatching
+from skmot.soft_matching import SoftMatching
 from skmot.transport import solve_transport
 
 STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted")
 
 
-class MultiLevelOT(LayerEstimator):
-    """Multi-level optimal transport (MOT) between two networks.
+class LayerCoupler(LayerEstimator):
+    """Base of the estimators that couple layers by the costs of an inner estimator.
 
-    Matches the units of every pair of layers with an inner estimator, whose costs C
-    then decide which layer corresponds to which: the layer coupling P in T(L, M) is the
-    transport plan of least cost <P, C> ([1]_, section 2.2). A layer is reconstructed
-    from all its counterparts, each in proportion to P.
-
-    Parameters
-    ----------
-    inner : estimator, default=None
-        What is fitted to each pair of layers: any estimator with `fit(X, y)` that
-        learns a `cost_`. None means `SoftMatching()`. A `MultiLevelOT` makes one level
-        more, on stacks of stacks. Its settings are searched as `inner__...`, if it is
-        given.
-    strategy : {"transport", "single_best", "pairwise_best", "permuted"}, \
-default="transport"
-        Which counterparts a layer is reconstructed from.
-
-        - "transport": all, weighted by the plan P.
-        - "single_best": only the one of largest weight in P; exact ties go to the
-          smaller cost, then to the lower index.
-        - "pairwise_best": only the one of least cost. Solves no outer problem: what is
-          done without MOT.
-        - "permuted": as "transport", with the rows of P permuted at random and the unit
-          plans kept (Perm-P), a control.
-    n_jobs : int, default=None
-        Pairs fitted at the same time, see :term:`scikit-learn:n_jobs`. The results do
-        not depend on it.
-    random_state : int, RandomState instance or None, default=None
-        Of the permutation, for `strategy="permuted"`.
-
-    Attributes
-    ----------
-    coupling_ : ndarray of shape (n_source_layers, n_target_layers)
-        Weights in the reconstruction of target layers; columns sum to one over the
-        number of target layers.
-    inverse_coupling_ : ndarray of shape (n_source_layers, n_target_layers)
-        Weights in the reconstruction of source layers; rows sum to one over the number
-        of source layers. The same as `coupling_` for "transport" and "permuted".
-    layer_costs_ : ndarray of shape (n_source_layers, n_target_layers)
-        C: the inner `cost_` of each pair.
-    cost_ : float
-        <coupling_, C>; lower is more alike.
-    inner_ : list of list of estimators
-        `inner_[l][m]` is fitted to source layer l and target layer m. skmot's own keep
-        plans and statistics of units, no activations.
-    duality_gap_ : float
-        By how much <P, C> may exceed the optimum of the outer problem; 0 for
-        "pairwise_best", which has none.
-    dead_source_units_, dead_target_units_ : list of ndarray of int
-        Of each layer, units that are constant over the training stimuli: they take no
-        part, predict nothing and are predicted as their constant.
-    source_names_, target_names_ : tuple or None
-        The layers' names, where they have any.
-    n_features_in_ : int
-        Number of source units of all layers.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of source units, where `X` was one DataFrame with string columns.
-
-    See Also
-    --------
-    SoftMatching : The default inner estimator.
-    skmot.metrics.hierarchy_score : Whether the coupling follows depth.
-
-    Notes
-    -----
-    `score` is about the target and `inverse_score` about the source; the paper reports
-    the latter. They differ, for "single_best" and "pairwise_best" even in the layers
-    they use.
-
-    References
-    ----------
-    .. [1] Representational alignment across model layers and brain regions with
-       multi-level optimal transport.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmot import MultiLevelOT
-    >>> rng = np.random.default_rng(0)
-    >>> source = [rng.normal(size=(100, 8)) for _ in range(3)]
-    >>> target = [layer[:, ::-1] + rng.normal(size=(100, 8)) for layer in source]
-    >>> mot = MultiLevelOT().fit([x[:80] for x in source], [y[:80] for y in target])
-    >>> mot.coupling_.round(2)
-    array([[0.33, 0.  , 0.  ],
-           [0.  , 0.33, 0.  ],
-           [0.  , 0.  , 0.33]])
-    >>> round(mot.score([x[80:] for x in source], [y[80:] for y in target]), 1)
-    0.7
+    What is fitted to each pair of layers, a subclass says in `_inner`. A subclass has
+    the parameters `strategy`, `n_jobs` and `random_state`.
     """
 
-    _parameter_constraints = {
-        "inner": [HasMethods(["fit"]), None],
-        "strategy": [StrOptions(set(STRATEGIES))],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self, inner=None, strategy="transport", n_jobs=None, random_state=None
-    ):
-        self.inner = inner
-        self.strategy = strategy
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    @abstractmethod
+    def _inner(self):
+        """Return the estimator, not fitted, whose clones are fitted to the pairs."""
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
@@ -140,7 +46,7 @@ default="transport"
 
         Returns
         -------
-        self : MultiLevelOT
+        self : estimator
             Fitted.
 
         Raises
@@ -190,9 +96,6 @@ default="transport"
         self.layer_costs_ = self._read_costs()
         self._couple_layers()
 
-    def _inner(self):
-        return SoftMatching() if self.inner is None else self.inner
-
     def _read_costs(self):
         costs = np.array(
             [[_read_cost(estimator) for estimator in row] for row in self.inner_]
@@ -234,12 +137,12 @@ default="transport"
                 self.inverse_coupling_ = coupling.copy()
         self.cost_ = float((self.coupling_ * costs).sum())
 
-    def _unconverged(self):
-        gaps = [] if self._outer_converged else [self.duality_gap_]
+    def _shortfalls(self):
+        found = [] if self._outer_converged else [("duality gap", self.duality_gap_)]
         for estimator in (estimator for row in self.inner_ for estimator in row):
             if isinstance(estimator, LayerEstimator):
-                gaps += estimator._unconverged()
-        return gaps
+                found += estimator._shortfalls()
+        return found
 
     # -- reconstructing ------------------------------------------------------------
 
@@ -255,8 +158,16 @@ default="transport"
         seen = self._layouts(direction)[0]
         for column in range(weights.shape[1]):
             yield _weighted_sum(
-                (weights[row, column], _predict(inner[row][column], direction, layer))
-                for row, layer in _layers_with_weight(stack, weights[:, column], seen)
+                (
+                    weights[row, column],
+                    _predict(
+                        inner[row][column],
+                        direction,
+                        stack.layers[row],
+                        seen.where(row),
+                    ),
+                )
+                for row in np.flatnonzero(weights[:, column])
             )
 
     def _check_map(self, direction):
@@ -275,6 +186,118 @@ default="transport"
             tags.estimator_type = None
             tags.regressor_tags = None
         return tags
+
+
+class MultiLevelOT(LayerCoupler):
+    """Multi-level optimal transport (MOT) between two networks.
+
+    Matches the units of every pair of layers with an inner estimator, whose costs C
+    then decide which layer corresponds to which: the layer coupling P in T(L, M) is the
+    transport plan of least cost <P, C> ([1]_, section 2.2). A layer is reconstructed
+    from all its counterparts, each in proportion to P.
+
+    Parameters
+    ----------
+    inner : estimator, default=None
+        What is fitted to each pair of layers: any estimator with `fit(X, y)` that
+        learns a `cost_`. None means `SoftMatching()`. A `MultiLevelOT` makes one level
+        more, on stacks of stacks. Its settings are searched as `inner__...`, if it is
+        given.
+    strategy : {"transport", "single_best", "pairwise_best", "permuted"}, \
+default="transport"
+        Which counterparts a layer is reconstructed from.
+
+        - "transport": all, weighted by the plan P.
+        - "single_best": only the one of largest weight in P; exact ties go to the
+          smaller cost, then to the lower index.
+        - "pairwise_best": only the one of least cost. Solves no outer problem: what is
+          done without MOT.
+        - "permuted": as "transport", with the rows of P permuted at random and the unit
+          plans kept (Perm-P), a control.
+    n_jobs : int, default=None
+        Pairs fitted at the same time, as `scikit-learn has it
+        <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. The results do
+        not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Of the permutation, for `strategy="permuted"`.
+
+    Attributes
+    ----------
+    coupling_ : ndarray of shape (n_source_layers, n_target_layers)
+        Weights in the reconstruction of target layers; columns sum to one over the
+        number of target layers.
+    inverse_coupling_ : ndarray of shape (n_source_layers, n_target_layers)
+        Weights in the reconstruction of source layers; rows sum to one over the number
+        of source layers. The same as `coupling_` for "transport" and "permuted".
+    layer_costs_ : ndarray of shape (n_source_layers, n_target_layers)
+        C: the inner `cost_` of each pair.
+    cost_ : float
+        ``<coupling_, C>``; lower is more alike.
+    inner_ : list of list of estimators
+        `inner_[l][m]` is fitted to source layer l and target layer m. skmot's own keep
+        plans and statistics of units, no activations.
+    duality_gap_ : float
+        By how much <P, C> may exceed the optimum of the outer problem; 0 for
+        "pairwise_best", which has none.
+    dead_source_units_, dead_target_units_ : list of ndarray of int
+        Of each layer, units that are constant over the training stimuli: they take no
+        part, predict nothing and are predicted as their constant.
+    source_names_, target_names_ : tuple or None
+        The layers' names, where they have any.
+    n_features_in_ : int
+        Number of source units of all layers.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of source units, where `X` was one DataFrame with string columns.
+
+    See Also
+    --------
+    SoftMatching : The default inner estimator.
+    skmot.metrics.hierarchy_score : Whether the coupling follows depth.
+
+    Notes
+    -----
+    `score` is about the target and `inverse_score` about the source; the paper reports
+    the latter. They differ, for "single_best" and "pairwise_best" even in the layers
+    they use.
+
+    References
+    ----------
+    .. [1] Representational alignment across model layers and brain regions with
+       multi-level optimal transport.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import MultiLevelOT
+    >>> rng = np.random.default_rng(0)
+    >>> source = [rng.normal(size=(100, 8)) for _ in range(3)]
+    >>> target = [layer[:, ::-1] + rng.normal(size=(100, 8)) for layer in source]
+    >>> mot = MultiLevelOT().fit([x[:80] for x in source], [y[:80] for y in target])
+    >>> mot.coupling_.round(2)
+    array([[0.33, 0.  , 0.  ],
+           [0.  , 0.33, 0.  ],
+           [0.  , 0.  , 0.33]])
+    >>> round(mot.score([x[80:] for x in source], [y[80:] for y in target]), 1)
+    0.7
+    """
+
+    _parameter_constraints = {
+        "inner": [HasMethods(["fit"]), None],
+        "strategy": [StrOptions(set(STRATEGIES))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, inner=None, strategy="transport", n_jobs=None, random_state=None
+    ):
+        self.inner = inner
+        self.strategy = strategy
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def _inner(self):
+        return SoftMatching() if self.inner is None else self.inner
 
 
 def _prepare_layers(inner, stack, layout):
@@ -347,15 +370,10 @@ def _largest(flow, costs):
     return np.where(flow == flow.max(axis=0), costs, np.inf).argmin(axis=0)
 
 
-def _layers_with_weight(stack, weights, layout):
-    for row in np.flatnonzero(weights):
-        layer = stack.layers[row]
-        if not isinstance(layer, LayerStack):
-            layer = check_layer(layer, layout.where(row))
-        yield row, layer
-
-
-def _predict(estimator, direction, layer):
+def _predict(estimator, direction, layer, where):
+    """Predict from one layer; what matches units sees a stack as one population."""
+    if isinstance(estimator, PairEstimator) or not isinstance(layer, LayerStack):
+        layer = check_layer(layer, where)
     if direction == "target":
         return estimator.predict(layer)
     return estimator.inverse_predict(layer)
@@ -365,7 +383,8 @@ def _weighted_sum(weighted):
     """Add up weighted layers, or stacks of layers layer by layer."""
     total = None
     for weight, layer in weighted:
-        part = _map_layers(partial(np.multiply, weight), layer)
+        # A Python float: a numpy one would make float32 layers float64.
+        part = _map_layers(partial(np.multiply, float(weight)), layer)
         total = part if total is None else _map_layers(np.add, total, part)
     return total
 

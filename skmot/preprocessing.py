@@ -5,7 +5,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -95,11 +95,6 @@ class _LayerTransformer(
         """
         return self
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
 
 class LayerwiseTransformer(_LayerTransformer, auto_wrap_output_keys=None):
     """Apply a scikit-learn transformer to every layer on its own.
@@ -118,7 +113,7 @@ class LayerwiseTransformer(_LayerTransformer, auto_wrap_output_keys=None):
         The fitted clones, one a layer; of a stack within a stack, a list of them.
     n_features_in_ : int
         Number of units of all layers.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of units, where `X` was a DataFrame with string columns.
 
     See Also
@@ -166,6 +161,12 @@ class LayerwiseTransformer(_LayerTransformer, auto_wrap_output_keys=None):
     def _transform_layer(self, learned, layer):
         return learned.transform(layer)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.transformer).transformer_tags
+        tags.transformer_tags.preserves_dtype = inner.preserves_dtype if inner else []
+        return tags
+
 
 class UnitSubsampler(_LayerTransformer, auto_wrap_output_keys=None):
     """Keep a random part of the units of each layer.
@@ -188,7 +189,7 @@ class UnitSubsampler(_LayerTransformer, auto_wrap_output_keys=None):
         of them.
     n_features_in_ : int
         Number of units of all layers.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of units, where `X` was a DataFrame with string columns.
 
     Examples
@@ -239,6 +240,11 @@ class UnitSubsampler(_LayerTransformer, auto_wrap_output_keys=None):
 
     def _transform_layer(self, learned, layer):
         return layer[:, learned]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def _learn(learn, layer, where):

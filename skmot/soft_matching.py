@@ -1,106 +1,15 @@
-"""SoftMatching, and the common ground of the estimators of one pair of populations."""
-
-from abc import abstractmethod
-from dataclasses import dataclass
+"""SoftMatching: the optimal coupling of the units of two populations."""
 
 import numpy as np
-from scipy.sparse import coo_array
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skmot._base import LayerEstimator
 from skmot._labels import check_same_stimuli
-from skmot._units import (
-    METRICS,
-    UnitStatistics,
-    check_some_live,
-    paired_products,
-    standardize,
-    tuning_curves,
-    unit_statistics,
-)
-from skmot._validation import (
-    Layout,
-    check_later_side,
-    check_layer,
-    check_same_length,
-    checked_layers,
-)
-from skmot.layers import LayerStack, layer_label
-from skmot.transport import TuningCurves, match_tuning_curves
-
-
-@dataclass(frozen=True)
-class Population:
-    """One or more layers made ready for matching, as one population.
-
-    Attributes
-    ----------
-    curves : TuningCurves
-        The live units.
-    statistics : UnitStatistics
-        All units.
-    """
-
-    curves: TuningCurves
-    statistics: UnitStatistics
-
-    @classmethod
-    def side_by_side(cls, parts):
-        """Join populations over the same stimuli into one."""
-        if len(parts) == 1:
-            return parts[0]
-        curves = TuningCurves(
-            np.concatenate([part.curves.vectors for part in parts], axis=1),
-            np.concatenate([part.curves.offsets for part in parts]),
-            parts[0].curves.weight,
-        )
-        statistics = UnitStatistics.side_by_side([part.statistics for part in parts])
-        return cls(curves, statistics)
-
-
-class PairEstimator(LayerEstimator):
-    """Base of the estimators that match one population to another, unit by unit.
-
-    They are fitted in two steps, so that a level above prepares each layer once, not
-    once a pair: `_prepare` a layer, then `_fit_populations` a pair of prepared ones.
-    """
-
-    @abstractmethod
-    def _prepare(self, layer, where):
-        """Return a layer (or a stack, as one population) as a `Population`."""
-
-    @abstractmethod
-    def _fit_populations(self, source, target):
-        """Learn from two populations; the layouts are set."""
-
-    def _fit(self, source, target):
-        self._fit_populations(
-            *(
-                Population.side_by_side(
-                    [
-                        self._prepare(layer, layout.where(index))
-                        for index, layer in enumerate(stack.layers)
-                    ]
-                )
-                for stack, layout in (
-                    (source, self._source_layout),
-                    (target, self._target_layout),
-                )
-            )
-        )
-
-    def _fit_prepared(self, source, target):
-        """Fit to two prepared layers, as `fit` would to the layers themselves."""
-        n_source_units = len(source.statistics.live)
-        n_target_units = len(target.statistics.live)
-        self._source_layout = Layout("X", "array", (n_source_units,), None)
-        self._target_layout = Layout("y", "array", (n_target_units,), None)
-        self.source_names_ = self.target_names_ = None
-        self.n_features_in_ = n_source_units
-        self._fit_populations(source, target)
-        return self
+from skmot._pair import PairEstimator, over_all_units
+from skmot._units import METRICS, paired_products, tuning_curves, unit_statistics
+from skmot._validation import check_later_side, check_same_length, checked_layers
+from skmot.transport import match_tuning_curves
 
 
 class SoftMatching(PairEstimator):
@@ -118,10 +27,10 @@ class SoftMatching(PairEstimator):
 
         - "correlation": 1 - corr(x_i, y_j). Then `cost_` = 1 - s_T.
         - "cosine": 1 - cos(x_i, y_j), the same without centring.
-        - "sqeuclidean": |x_i - y_j|^2, with columns centred and each layer divided by
-          one number such that its units' mean squared norm is 1 (its mean variance over
-          the S stimuli 1, and the squared distance divided by S). Then `cost_` = d_T^2,
-          the square of :func:`skmot.metrics.soft_matching_distance`.
+        - "sqeuclidean": ``|x_i - y_j|^2``, with columns centred and each layer divided
+          by one number such that its units' mean squared norm is 1 (its mean variance
+          over the S stimuli 1, and the squared distance divided by S). Then `cost_` =
+          d_T^2, the square of :func:`skmot.metrics.soft_matching_distance`.
     reconstruct : {"standardized", "raw"}, default="standardized"
         How units are carried over. "standardized": each unit is centred and scaled by
         its training mean and deviation, carried over, and put on the mean and deviation
@@ -148,7 +57,7 @@ class SoftMatching(PairEstimator):
         The layers' names, where they have any.
     n_features_in_ : int
         Number of source units.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of source units, where `X` was a DataFrame with string columns.
 
     See Also
@@ -247,6 +156,11 @@ class SoftMatching(PairEstimator):
         ValueError
             If the layers differ from those fitted to or between the sides in their
             stimuli, there are fewer than two stimuli, or every target unit is constant.
+
+        References
+        ----------
+        .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
+           representations that captures single-neuron tuning. UniReps, PMLR, 2024.
         """
         check_is_fitted(self)
         source, _ = check_later_side(self, X, self._source_layout)
@@ -269,24 +183,10 @@ class SoftMatching(PairEstimator):
         products = paired_products(*vectors, plan.row[counted], plan.col[counted])
         return float(weights @ products / weights.sum())
 
-    def _prepare(self, layer, where):
-        if isinstance(layer, LayerStack):
-            return Population.side_by_side(
-                [
-                    self._prepare(part, f"{where}, {layer_label(index, layer.names)}")
-                    for index, part in enumerate(layer.layers)
-                ]
-            )
-        layer = check_layer(layer, where, min_stimuli=2)
-        statistics = unit_statistics(layer)
-        check_some_live(statistics.live, where)
-        return Population(tuning_curves(layer, statistics, self.metric), statistics)
-
     def _fit_populations(self, source, target):
         result = match_tuning_curves(source.curves, target.curves)
         statistics = source.statistics, target.statistics
-        self._set_statistics(*statistics)
-        self.coupling_ = _spread_over_all_units(result.coupling, *statistics)
+        self.coupling_ = over_all_units(result.coupling, *statistics)
         # 1 - corr and |x - y|^2 are never negative; rounding makes 0 so.
         self.cost_ = max(result.cost, 0.0)
         self.potentials_ = tuple(
@@ -296,47 +196,29 @@ class SoftMatching(PairEstimator):
         self.duality_gap_ = result.duality_gap
         self._converged = result.converged
 
-    def _set_statistics(self, source, target):
-        """Set what is kept of the units; a level above shares it between pairs."""
-        self._source_statistics = source
-        self._target_statistics = target
-        self.dead_source_units_ = source.dead_units
-        self.dead_target_units_ = target.dead_units
+    def _shortfalls(self):
+        return [] if self._converged else [("duality gap", self.duality_gap_)]
 
-    def _unconverged(self):
-        return [] if self._converged else [self.duality_gap_]
-
-    def _reconstruct(self, direction, stack):
-        seen, wanted = self._layouts(direction)
-        statistics = self._source_statistics, self._target_statistics
+    def _carry(self, direction, units):
+        plan = self.coupling_ if direction == "target" else self.coupling_.T
         # Weights of each reconstructed unit sum to one over the units seen.
-        weights = (self.coupling_ * statistics[1].n_live).tocsr()
-        if direction == "source":
-            statistics = statistics[::-1]
-            weights = (self.coupling_.T * statistics[1].n_live).tocsr()
-        raw = self.reconstruct == "raw"
-        layers = [
-            (units, layer if raw else standardize(layer, statistics[0][units]))
-            for units, layer in zip(
-                seen.boundaries, checked_layers(stack, seen), strict=True
-            )
-        ]
-        for wanted_units in wanted.boundaries:
-            columns = weights[:, wanted_units]
-            carried = sum(
-                layer @ columns[units].astype(layer.dtype) for units, layer in layers
-            )
-            yield _put_back(carried, statistics[1][wanted_units], raw)
+        weights = plan * self._statistics(direction)[1].n_live
+        return units @ weights.tocsr().astype(units.dtype)
 
+    @property
+    def _curves_metric(self):
+        return self.metric
 
-def _put_back(carried, statistics, raw):
-    """Put carried activations on the mean and deviation of the units they make."""
-    if not raw:
-        carried *= statistics.deviation.astype(carried.dtype)
-        carried += statistics.mean.astype(carried.dtype)
-    else:
-        carried[:, ~statistics.live] = statistics.mean[~statistics.live]
-    return carried
+    def _enter(self, layer, statistics):
+        if self.reconstruct == "raw":
+            return layer
+        return super()._enter(layer, statistics)
+
+    def _leave(self, carried, statistics):
+        if self.reconstruct == "raw":
+            carried[:, ~statistics.live] = statistics.mean[~statistics.live]
+            return carried
+        return super()._leave(carried, statistics)
 
 
 def _unit_vectors(stack, layout, metric):
@@ -352,18 +234,6 @@ def _unit_vectors(stack, layout, metric):
         vectors.append(unit_vectors)
         constant.append(~statistics.live)
     return np.concatenate(vectors, axis=1), np.concatenate(constant)
-
-
-def _spread_over_all_units(coupling, source, target):
-    """Give a plan between live units the shape of all units."""
-    if source.live.all() and target.live.all():
-        return coupling
-    plan = coupling.tocoo()
-    rows, columns = np.flatnonzero(source.live), np.flatnonzero(target.live)
-    return coo_array(
-        (plan.data, (rows[plan.row], columns[plan.col])),
-        shape=(len(source.live), len(target.live)),
-    ).tocsr()
 
 
 def _with_dead_units(potentials, statistics):

@@ -8,8 +8,9 @@ from skmot.transport import solve_transport
 def hierarchy_score(coupling, adjusted=False):
     """Score how closely a layer coupling follows relative depth.
 
-    H = 1 - sum_lm w_lm |u_l - v_m|, with depths u_l = l / (L - 1) and v_m = m / (M - 1)
-    from 0 to 1 (0.5 for a single layer) and w = |P| / sum |P| ([1]_, appendix G).
+    ``H = 1 - sum_lm w_lm |u_l - v_m|``, with depths ``u_l = l / (L - 1)`` and
+    ``v_m = m / (M - 1)`` from 0 to 1 (0.5 for a single layer) and
+    ``w = |P| / sum |P|`` ([1]_, appendix G).
 
     Parameters
     ----------
@@ -59,8 +60,10 @@ def hierarchy_score(coupling, adjusted=False):
         raise ValueError(
             f"`coupling` must be two-dimensional and not empty; got {weights.shape}."
         )
-    if not np.isfinite(weights).all() or weights.sum() == 0:
+    if not np.isfinite(weights).all() or not weights.any():
         raise ValueError("`coupling` must be finite and have some weight.")
+    # So that the sum is finite wherever the weights are.
+    weights /= weights.max()
     distance = _depth_distance(weights.shape)
     score = 1.0 - float((weights / weights.sum() * distance).sum())
     if not adjusted:

@@ -19,10 +19,10 @@ from skmot.transport import match_tuning_curves
 def soft_matching_distance(X, Y, *, center=True, scale=True):
     """Soft matching distance between two populations, in their own bases.
 
-    d_T(X, Y)^2 = min over P in T(Nx, Ny) of sum_ij P_ij |x_i - y_j|^2 ([1]_, eq. 11):
-    the 2-Wasserstein distance between two sets of tuning curves, each of uniform mass.
-    It is symmetric, satisfies the triangle inequality, ignores the order of units and
-    takes populations of any size.
+    ``d_T(X, Y)^2 = min over P in T(Nx, Ny) of sum_ij P_ij |x_i - y_j|^2`` ([1]_, eq.
+    11): the 2-Wasserstein distance between two sets of tuning curves, each of uniform
+    mass. It is symmetric, satisfies the triangle inequality, ignores the order of units
+    and takes populations of any size.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
 def one_to_one_distance(X, Y, *, center=True, scale=True):
     """One-to-one matching distance between two populations of one size.
 
-    d_P(X, Y) = min over permutations P of |X - Y P|_F ([1]_, eq. 9), which is sqrt(N)
-    times the soft matching distance.
+    ``d_P(X, Y) = min over permutations P of |X - Y P|_F`` ([1]_, eq. 9), which is
+    sqrt(N) times the soft matching distance.
 
     Parameters
     ----------
@@ -140,10 +140,10 @@ def one_to_one_distance(X, Y, *, center=True, scale=True):
 def soft_matching_score(X, Y, *, center=True):
     """Soft matching correlation score between two populations.
 
-    s_T(X, Y) = max over P in T(Nx, Ny) of sum_ij P_ij corr(x_i, y_j) ([1]_, eq. 12).
-    In sample it is positive even for independent data, and the more so the fewer the
-    stimuli: :meth:`skmot.SoftMatching.matching_score` takes the plan from some stimuli
-    and the correlations from others.
+    ``s_T(X, Y) = max over P in T(Nx, Ny) of sum_ij P_ij corr(x_i, y_j)`` ([1]_, eq.
+    12). In sample it is positive even for independent data, and the more so the fewer
+    the stimuli: :meth:`skmot.SoftMatching.matching_score` takes the plan from some
+    stimuli and the correlations from others.
 
     Parameters
     ----------
@@ -189,7 +189,9 @@ def _curves(X, Y, metric, center=True, scale=True):
     statistics = [unit_statistics(X), unit_statistics(Y)]
     for part, where in zip(statistics, ["X", "Y"], strict=True):
         check_some_live(part.live, where)
-    warn_about_dead_units([part.dead_units for part in statistics], ["X", "Y"])
+    warn_about_dead_units(
+        [part.dead_units for part in statistics], ["X", "Y"], stacklevel=4
+    )
     return [
         tuning_curves(layer, part, metric, center=center, scale=scale)
         for layer, part in zip([X, Y], statistics, strict=True)

@@ -79,7 +79,7 @@ def negative_cost(estimator, X, y=None):
     Returns
     -------
     score : float
-        -cost_.
+        ``-cost_``.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def negative_cost(estimator, X, y=None):
     >>> round(negative_cost(SoftMatching().fit(X, X), X, X), 3) == 0
     True
     """
-    if isinstance(estimator, Pipeline):
+    while isinstance(estimator, Pipeline):
         estimator = estimator[-1]
     return -estimator.cost_
 

@@ -71,7 +71,7 @@ def solve_transport(costs, *, max_pivots=MAX_PIVOTS):
     Raises
     ------
     ValueError
-        If the costs are not a two-dimensional, nonempty, finite array.
+        If the costs are not a two-dimensional, nonempty, finite, real array.
     RuntimeError
         If the solver's plan is no coupling.
 
@@ -116,6 +116,8 @@ def _check_costs(costs):
         raise ValueError(
             f"`costs` must be two-dimensional and not empty; got shape {costs.shape}."
         )
+    if costs.dtype.kind == "c":
+        raise ValueError("`costs` must be real; got complex numbers.")
     if costs.dtype.kind != "f":
         costs = costs.astype(np.float64)
     if not np.isfinite(costs).all():

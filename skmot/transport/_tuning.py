@@ -12,9 +12,9 @@ class TuningCurves:
     """Units as vectors, such that the cost of a pair is r_i + c_j - weight x_i . y_j.
 
     Correlation distance 1 - x_i . y_j of centred unit vectors has r = c = 1/2 and
-    weight 1; squared Euclidean distance r = |x_i|^2, c = |y_j|^2 and weight 2. Over
-    couplings with uniform marginals r and c add a constant, so the plan depends on the
-    product alone, and small distances between large vectors lose no digits to it.
+    weight 1; squared Euclidean distance ``r = |x_i|^2``, ``c = |y_j|^2`` and weight 2.
+    Over couplings with uniform marginals r and c add a constant, so the plan depends on
+    the product alone, and small distances between large vectors lose no digits to it.
 
     Attributes
     ----------

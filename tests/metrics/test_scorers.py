@@ -1,0 +1,192 @@
+"""Scorers against steps applied by hand, and scores taken from predictions."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot.metrics import negative_cost, source_score, target_score
+from skmot.preprocessing import LayerwiseTransformer, UnitSubsampler
+from tests import reference
+from tests.networks import random_networks, rows
+
+TRAIN, TEST = slice(0, 40), slice(40, 60)
+
+
+@pytest.fixture
+def networks():
+    return random_networks()
+
+
+def fitted(estimator, networks):
+    source, target = (LayerStack(rows(layers, TRAIN)) for layers in networks)
+    return estimator.fit(source, target)
+
+
+def held_out(networks):
+    return [LayerStack(rows(layers, TEST)) for layers in networks]
+
+
+def test_target_score_is_that_of_the_predictions(networks):
+    mot = fitted(MultiLevelOT(), networks)
+    X, y = held_out(networks)
+    expected = reference.score(y.layers, mot.predict(X).layers)
+    assert target_score(mot, X, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_source_score_is_that_of_the_inverse_predictions(networks):
+    mot = fitted(MultiLevelOT(), networks)
+    X, y = held_out(networks)
+    expected = reference.score(X.layers, mot.inverse_predict(y).layers)
+    assert source_score(mot, X, y) == pytest.approx(expected, abs=1e-12)
+    assert source_score(mot, X, y) != pytest.approx(target_score(mot, X, y), abs=1e-3)
+
+
+def test_negative_cost_is_minus_the_cost_of_the_definition(networks):
+    mot = fitted(MultiLevelOT(), networks)
+    slow = reference.SlowMultiLevelOT(*(rows(layers, TRAIN) for layers in networks))
+    assert negative_cost(mot, *held_out(networks)) == pytest.approx(-slow.cost)
+    assert negative_cost(mot, None) == -mot.cost_
+
+
+def test_layerwise_pca_in_a_pipeline_is_applied_before_scoring(networks):
+    pipeline = make_pipeline(LayerwiseTransformer(PCA(3)), MultiLevelOT())
+    fitted(pipeline, networks)
+    training, testing = [], []
+    for layer in networks[0]:
+        pca = PCA(3).fit(layer[TRAIN])
+        training.append(pca.transform(layer[TRAIN]))
+        testing.append(pca.transform(layer[TEST]))
+    mot = MultiLevelOT().fit(training, rows(networks[1], TRAIN))
+    X, y = held_out(networks)
+    expected = reference.score(testing, mot.inverse_predict(list(y.layers)))
+    assert source_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
+    expected = reference.score(y.layers, mot.predict(testing))
+    assert target_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
+    assert negative_cost(pipeline, X, y) == pytest.approx(-mot.cost_, abs=1e-12)
+
+
+def test_subsampled_units_in_a_pipeline_are_the_ones_scored(networks):
+    pipeline = make_pipeline(UnitSubsampler(0.6, random_state=3), MultiLevelOT())
+    fitted(pipeline, networks)
+    kept = [
+        layer[:, units]
+        for layer, units in zip(networks[0], pipeline[0].units_, strict=True)
+    ]
+    assert [part.shape[1] for part in kept] == [4, 7, 3]
+    mot = MultiLevelOT().fit(rows(kept, TRAIN), rows(networks[1], TRAIN))
+    X, y = held_out(networks)
+    expected = reference.score(rows(kept, TEST), mot.inverse_predict(list(y.layers)))
+    assert source_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
+    assert negative_cost(pipeline, X, y) == pytest.approx(-mot.cost_, abs=1e-12)
+
+
+def test_several_steps_of_which_one_passes_through_are_applied_in_order(networks):
+    X, y = networks[0][0], networks[1][0]
+    pipeline = Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("nothing", "passthrough"),
+            ("reduce", PCA(4)),
+            ("match", SoftMatching()),
+        ]
+    ).fit(X[TRAIN], y[TRAIN])
+    scaler = StandardScaler().fit(X[TRAIN])
+    pca = PCA(4).fit(scaler.transform(X[TRAIN]))
+    reduced = pca.transform(scaler.transform(X))
+    matching = SoftMatching().fit(reduced[TRAIN], y[TRAIN])
+    expected = reference.score([reduced[TEST]], [matching.inverse_predict(y[TEST])])
+    assert source_score(pipeline, X[TEST], y[TEST]) == pytest.approx(expected)
+    assert negative_cost(pipeline, X, y) == pytest.approx(-matching.cost_)
+
+
+@pytest.mark.parametrize("scorer", [target_score, source_score, negative_cost])
+def test_a_pipeline_of_one_step_scores_as_the_step(networks, scorer):
+    X, y = held_out(networks)
+    found = scorer(fitted(make_pipeline(MultiLevelOT()), networks), X, y)
+    assert found == scorer(fitted(MultiLevelOT(), networks), X, y)
+
+
+@pytest.mark.parametrize("scorer", [target_score, source_score, negative_cost])
+def test_a_pipeline_in_a_pipeline_scores_as_one(networks, scorer):
+    subsample = UnitSubsampler(0.6, random_state=3)
+    reduce = LayerwiseTransformer(PCA(2))
+    flat = make_pipeline(subsample, reduce, MultiLevelOT())
+    nested = make_pipeline(
+        clone(subsample), make_pipeline(clone(reduce), MultiLevelOT())
+    )
+    X, y = held_out(networks)
+    found = scorer(fitted(nested, networks), X, y)
+    assert found == pytest.approx(scorer(fitted(flat, networks), X, y), abs=1e-14)
+
+
+@pytest.mark.parametrize("scorer", [target_score, source_score, negative_cost])
+def test_cross_validation_scores_each_fold_as_by_hand(networks, scorer):
+    X, y = (LayerStack(layers) for layers in networks)
+    pipeline = make_pipeline(LayerwiseTransformer(StandardScaler()), MultiLevelOT())
+    found = cross_val_score(
+        pipeline, X, y, scoring=scorer, cv=KFold(3), error_score="raise"
+    )
+    by_hand = []
+    for train, test in KFold(3).split(np.arange(60)):
+        # Standardising units before a correlation changes nothing.
+        mot = MultiLevelOT().fit(*(rows(layers, train) for layers in networks))
+        X_test, y_test = (rows(layers, test) for layers in networks)
+        if scorer is target_score:
+            by_hand.append(reference.score(y_test, mot.predict(X_test)))
+        elif scorer is source_score:
+            by_hand.append(reference.score(X_test, mot.inverse_predict(y_test)))
+        else:
+            by_hand.append(-mot.cost_)
+    np.testing.assert_allclose(found, by_hand, rtol=0, atol=1e-12)
+
+
+def test_all_scorers_at_once_and_in_a_search(networks):
+    X, y = (LayerStack(layers) for layers in networks)
+    pipeline = make_pipeline(UnitSubsampler(random_state=0), MultiLevelOT())
+    scoring = {
+        "target": target_score,
+        "source": source_score,
+        "negative_cost": negative_cost,
+    }
+    together = cross_validate(pipeline, X, y, scoring=scoring, cv=3)
+    for name, scorer in scoring.items():
+        alone = cross_val_score(pipeline, X, y, scoring=scorer, cv=3)
+        np.testing.assert_array_equal(together[f"test_{name}"], alone)
+    fractions = [0.3, 1.0]
+    search = GridSearchCV(
+        pipeline,
+        {"unitsubsampler__fraction": fractions},
+        scoring=source_score,
+        cv=3,
+        error_score="raise",
+    ).fit(X, y)
+    means = [
+        cross_val_score(
+            clone(pipeline).set_params(unitsubsampler__fraction=fraction),
+            X,
+            y,
+            scoring=source_score,
+            cv=3,
+        ).mean()
+        for fraction in fractions
+    ]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], means)
+    assert search.best_params_ == {
+        "unitsubsampler__fraction": fractions[int(np.argmax(means))]
+    }
+
+
+def test_estimators_without_an_inverse_or_a_cost_are_errors(networks):
+    X, y = networks[0][0], networks[1][0]
+    regression = make_pipeline(StandardScaler(), LinearRegression()).fit(X, y)
+    assert target_score(regression, X, y) == regression.score(X, y)
+    with pytest.raises(AttributeError, match="inverse_score"):
+        source_score(regression, X, y)
+    with pytest.raises(AttributeError, match="cost_"):
+        negative_cost(regression, X, y)
