@@ -91,6 +91,47 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 stacklevel=4,
             )
 
+    # -- costs on other stimuli ----------------------------------------------------
+
+    def held_out_cost(self, X, y):
+        """Read the cost of the fit on other stimuli.
+
+        What was fitted is kept: `cost_` is read on the stimuli it was made small on,
+        and at few stimuli the more units there are the smaller it is by itself.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+
+        Returns
+        -------
+        cost : float
+            As `cost_`; lower is more alike.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the layers differ from those fitted to or between the sides in their
+            stimuli, or there are fewer than two stimuli.
+        """
+        return float(self._cost_on(*self._check_both(X, y)))
+
+    @abstractmethod
+    def _cost_on(self, source, target):
+        """Return the cost of the fit on two stacks of other stimuli."""
+
+    def _check_both(self, X, y):
+        """Read both sides given to a fitted estimator."""
+        check_is_fitted(self)
+        source, _ = check_later_side(self, X, self._source_layout)
+        target, _ = check_later_side(self, y, self._target_layout)
+        check_same_length(source, target, "X", "y")
+        check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+        return source, target
+
     # -- predicting ----------------------------------------------------------------
 
     @_maps_to("target")
@@ -278,12 +319,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(
                 f"`direction` must be one of {DIRECTIONS}; got {direction!r}."
             )
-        check_is_fitted(self)
+        source, target = self._check_both(X, y)
         self._check_map(direction)
-        source, _ = check_later_side(self, X, self._source_layout)
-        target, _ = check_later_side(self, y, self._target_layout)
-        check_same_length(source, target, "X", "y")
-        check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
         given, truth = (source, target) if direction == "target" else (target, source)
         return self._compare(direction, given, truth)
 

@@ -81,6 +81,34 @@ class PairEstimator(LayerEstimator):
             A new array; what it says of dead units does not matter.
         """
 
+    @abstractmethod
+    def _held_out_cost(self, source, target):
+        """Return the cost of the fit on other stimuli.
+
+        Parameters
+        ----------
+        source, target : ndarray of shape (n_stimuli, n_units)
+            All units of each side, side by side.
+
+        Returns
+        -------
+        cost : float
+            As `cost_`.
+        """
+
+    def _cost_on(self, source, target):
+        return self._held_out_cost(
+            *(
+                np.concatenate(
+                    list(checked_layers(stack, layout, min_stimuli=2)), axis=1
+                )
+                for stack, layout in (
+                    (source, self._source_layout),
+                    (target, self._target_layout),
+                )
+            )
+        )
+
     def _prepare(self, layer, where):
         """Return a layer (or a stack, as one population) as a `Population`."""
         if isinstance(layer, LayerStack):

@@ -2,10 +2,12 @@
 
 from abc import abstractmethod
 from functools import partial
+from itertools import product
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import _fit_context, clone
+from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
@@ -25,7 +27,7 @@ class LayerCoupler(LayerEstimator):
     """Base of the estimators that couple layers by the costs of an inner estimator.
 
     What is fitted to each pair of layers, a subclass says in `_inner`. A subclass has
-    the parameters `strategy`, `n_jobs` and `random_state`.
+    the parameters `strategy`, `cost_cv`, `n_jobs` and `random_state`.
     """
 
     @abstractmethod
@@ -62,7 +64,8 @@ class LayerCoupler(LayerEstimator):
         DeadUnitWarning
             If some units are constant; once, whatever their number.
         ConvergenceWarning
-            If a plan is not proven optimal to 1e-9 of the spread of costs.
+            If a plan is not proven optimal to 1e-9 of the spread of costs, or the
+            rounds of a rotation did not settle; it says what to change.
         """
         self._fit_quietly(X, y)
         self._report()
@@ -93,13 +96,40 @@ class LayerCoupler(LayerEstimator):
             for start in range(0, len(fitted), n_targets)
         ]
         _share_statistics(self.inner_, sources, targets)
-        self.layer_costs_ = self._read_costs()
+        self.layer_costs_ = self._check_costs(
+            self._cross_validated_costs(source, target)
+            if self.cost_cv is not None
+            else [[_read_cost(estimator) for estimator in row] for row in self.inner_]
+        )
         self._couple_layers()
 
-    def _read_costs(self):
-        costs = np.array(
-            [[_read_cost(estimator) for estimator in row] for row in self.inner_]
-        )
+    def _cross_validated_costs(self, source, target):
+        """Read each pair's cost on held-out folds of the training stimuli."""
+        inner = self._inner()
+        if not hasattr(inner, "held_out_cost"):
+            raise TypeError(
+                f"{type(inner).__name__} has no `held_out_cost(X, y)`: its cost cannot "
+                "be read on held-out folds. Use `cost_cv=None`."
+            )
+        folds = list(check_cv(self.cost_cv).split(source))
+        total = np.zeros((source.n_layers, target.n_layers))
+        for train, test in folds:
+            sides = [
+                (_prepare_layers(inner, stack[train], layout)[0], stack[test].layers)
+                for stack, layout in (
+                    (source, self._source_layout),
+                    (target, self._target_layout),
+                )
+            ]
+            costs = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fit_and_read_cost)(clone(inner), *pair)
+                for pair in product(*(zip(*side, strict=True) for side in sides))
+            )
+            total += np.reshape(costs, total.shape)
+        return total / len(folds)
+
+    def _check_costs(self, costs):
+        costs = np.array(costs)
         if not np.isfinite(costs).all():
             pair = tuple(int(index) for index in np.argwhere(~np.isfinite(costs))[0])
             raise ValueError(
@@ -136,6 +166,23 @@ class LayerCoupler(LayerEstimator):
                 self.coupling_ = coupling
                 self.inverse_coupling_ = coupling.copy()
         self.cost_ = float((self.coupling_ * costs).sum())
+
+    def _cost_on(self, source, target):
+        total = 0.0
+        # Pairs without weight are not read.
+        for pair in zip(*np.nonzero(self.coupling_), strict=True):
+            inner = self.inner_[pair[0]][pair[1]]
+            layers = (
+                _as_taken(inner, stack.layers[index], layout.where(index))
+                for stack, layout, index in zip(
+                    (source, target),
+                    (self._source_layout, self._target_layout),
+                    pair,
+                    strict=True,
+                )
+            )
+            total += self.coupling_[pair] * inner.held_out_cost(*layers)
+        return total
 
     def _shortfalls(self):
         found = [] if self._outer_converged else [("duality gap", self.duality_gap_)]
@@ -214,6 +261,12 @@ default="transport"
           done without MOT.
         - "permuted": as "transport", with the rows of P permuted at random and the unit
           plans kept (Perm-P), a control.
+    cost_cv : int, cross-validation splitter or iterable, default=None
+        How the layer costs are read. None reads them on the training stimuli they were
+        made small on, as the paper does; at few stimuli wide layers are then cheap to
+        match by their width alone. Otherwise the training stimuli are split, as
+        `cv` of scikit-learn says, and costs are those on held-out folds, averaged; the
+        plans are still fitted to all training stimuli.
     n_jobs : int, default=None
         Pairs fitted at the same time, as `scikit-learn has it
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. The results do
@@ -230,7 +283,7 @@ default="transport"
         Weights in the reconstruction of source layers; rows sum to one over the number
         of source layers. The same as `coupling_` for "transport" and "permuted".
     layer_costs_ : ndarray of shape (n_source_layers, n_target_layers)
-        C: the inner `cost_` of each pair.
+        C: the inner `cost_` of each pair, or its mean over held-out folds.
     cost_ : float
         ``<coupling_, C>``; lower is more alike.
     inner_ : list of list of estimators
@@ -284,15 +337,22 @@ default="transport"
     _parameter_constraints = {
         "inner": [HasMethods(["fit"]), None],
         "strategy": [StrOptions(set(STRATEGIES))],
+        "cost_cv": ["cv_object"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, inner=None, strategy="transport", n_jobs=None, random_state=None
+        self,
+        inner=None,
+        strategy="transport",
+        cost_cv=None,
+        n_jobs=None,
+        random_state=None,
     ):
         self.inner = inner
         self.strategy = strategy
+        self.cost_cv = cost_cv
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -337,6 +397,24 @@ def _fit_pair(inner, source, target):
     return inner.fit(source, target)
 
 
+def _fit_and_read_cost(inner, source, target):
+    """Fit to training layers and read the cost on held-out ones, (train, test) each."""
+    fitted = _fit_pair(inner, source[0], target[0])
+    return fitted.held_out_cost(
+        *(_as_taken(inner, test, "a held-out fold") for _, test in (source, target))
+    )
+
+
+def _as_taken(inner, layer, where):
+    """Return a layer as an inner estimator takes it once it is fitted.
+
+    What matches units takes a stack within a stack as one population.
+    """
+    if isinstance(inner, PairEstimator) or not isinstance(layer, LayerStack):
+        return check_layer(layer, where)
+    return layer
+
+
 def _share_statistics(inner, sources, targets):
     """Let all pairs of a layer keep one copy of its units' statistics."""
     for row, source in zip(inner, sources, strict=True):
@@ -371,9 +449,7 @@ def _largest(flow, costs):
 
 
 def _predict(estimator, direction, layer, where):
-    """Predict from one layer; what matches units sees a stack as one population."""
-    if isinstance(estimator, PairEstimator) or not isinstance(layer, LayerStack):
-        layer = check_layer(layer, where)
+    layer = _as_taken(estimator, layer, where)
     if direction == "target":
         return estimator.predict(layer)
     return estimator.inverse_predict(layer)

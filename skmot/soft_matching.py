@@ -1,14 +1,21 @@
 """SoftMatching: the optimal coupling of the units of two populations."""
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmot._labels import check_same_stimuli
 from skmot._pair import PairEstimator, over_all_units
-from skmot._units import METRICS, paired_products, tuning_curves, unit_statistics
-from skmot._validation import check_later_side, check_same_length, checked_layers
+from skmot._units import (
+    METRICS,
+    paired_products,
+    paired_squared_distances,
+    standardize,
+    tuning_curves,
+    unit_statistics,
+)
+from skmot._validation import checked_layers
 from skmot.transport import match_tuning_curves
 
 
@@ -18,7 +25,8 @@ class SoftMatching(PairEstimator):
     Finds the transport plan Q in T(N, K) of least cost <Q, D> between N source and K
     target units, where D compares their tuning curves ([1]_, eq. 11 and 12; the inner
     level of [2]_). Given networks of several layers, all layers of a network count as
-    one population (global transport).
+    one population (global transport). With `mass` below 1 only that share of the units
+    is matched, and which units are left out is part of the solution ([3]_).
 
     Parameters
     ----------
@@ -31,23 +39,40 @@ class SoftMatching(PairEstimator):
           by one number such that its units' mean squared norm is 1 (its mean variance
           over the S stimuli 1, and the squared distance divided by S). Then `cost_` =
           d_T^2, the square of :func:`skmot.metrics.soft_matching_distance`.
+    mass : float, default=1.0
+        The share of the units that is matched, more than 0 and at most 1: the plan sums
+        to `mass`, its rows to at most 1/N and its columns to at most 1/K. The least
+        costly plan of this kind leaves out the units that have no counterpart.
+        :func:`skmot.partial.mass_curve` tells how costs depend on it.
     reconstruct : {"standardized", "raw"}, default="standardized"
         How units are carried over. "standardized": each unit is centred and scaled by
         its training mean and deviation, carried over, and put on the mean and deviation
         of the unit it reconstructs. "raw": activations are carried over as they are, as
         the formula of [2]_ reads; units of large variance then dominate.
 
+        Either way a unit that is matched in part only is shrunk towards its training
+        mean, by the share that is not matched, and a unit that is not matched at all is
+        its training mean: constant, so that its score is 0. (Within one population
+        correlations are indifferent to the shrinkage; in a sum over the layers of a
+        network, counterparts then count by how much of the unit they match.)
+
     Attributes
     ----------
     coupling_ : csr_array of shape (n_source_units, n_target_units)
         The plan: rows sum to one over the number of live source units, columns to one
-        over the number of live target units; at most N + K - 1 entries are not zero.
+        over the number of live target units (with `mass` below 1, to that at most);
+        at most N + K - 1 entries are not zero (below 1, N + K).
     cost_ : float
-        <Q, D>, lower is more alike. From 0 to 2 with "correlation" and "cosine", from 0
-        to 4 with "sqeuclidean".
+        <Q, D> / `mass`, lower is more alike. From 0 to 2 with "correlation" and
+        "cosine", from 0 to 4 with "sqeuclidean". It never falls as `mass` grows.
+    matched_ : tuple of ndarray, of shape (n_source_units,) and (n_target_units,)
+        How much of each unit is matched, from 0 to 1; 0 for dead units. The units of
+        each side rank by it: those without a counterpart come last.
     potentials_ : tuple of ndarray, of shape (n_source_units,) and (n_target_units,)
-        Dual solution: u_i + v_j <= D_ij, and mean(u) + mean(v) = `cost_` up to the gap;
-        NaN for dead units.
+        Dual solution: u_i + v_j <= D_ij, and mean(u) + mean(v) - (1 - `mass`) (max(u) +
+        max(v)), over live units, is `mass` times `cost_`, up to the gap; NaN for dead
+        units. No plan costs less, see
+        :func:`skmot.transport.solve_partial_transport`.
     duality_gap_ : float
         By how much `cost_` may exceed the optimum, proven from the potentials.
     dead_source_units_, dead_target_units_ : ndarray of int
@@ -71,6 +96,8 @@ class SoftMatching(PairEstimator):
        representations that captures single-neuron tuning. UniReps, PMLR, 2024.
     .. [2] Representational alignment across model layers and brain regions with
        multi-level optimal transport.
+    .. [3] Partial soft-matching distance for neural representational comparison with
+       partial unit correspondence. arXiv 2602.19331, 2026.
 
     Examples
     --------
@@ -84,15 +111,24 @@ class SoftMatching(PairEstimator):
     array([4, 0, 2, 1, 3])
     >>> round(matching.score(X[80:], y[80:]), 2)
     0.95
+
+    Two of six target units have no counterpart:
+
+    >>> y = np.hstack([y[:, :4], rng.normal(size=(100, 2))])
+    >>> partial = SoftMatching(mass=4 / 6).fit(X[:, [4, 0, 2, 1]], y)
+    >>> partial.matched_[1].round(2)
+    array([1., 1., 1., 1., 0., 0.])
     """
 
     _parameter_constraints = {
         "metric": [StrOptions(set(METRICS))],
+        "mass": [Interval(Real, 0, 1, closed="right")],
         "reconstruct": [StrOptions({"standardized", "raw"})],
     }
 
-    def __init__(self, metric="correlation", reconstruct="standardized"):
+    def __init__(self, metric="correlation", mass=1.0, reconstruct="standardized"):
         self.metric = metric
+        self.mass = mass
         self.reconstruct = reconstruct
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -139,6 +175,10 @@ class SoftMatching(PairEstimator):
         whose source unit only is constant count as 0. With `metric="cosine"`
         the correlations are not centred.
 
+        With `mass` below 1 it is the mean over what is matched. Units left out do not
+        count, so that a search over `mass` by this score tends to the smallest; one by
+        :meth:`score`, where they count as 0, does not.
+
         Parameters
         ----------
         X, y : LayerStack, list, dict, DataFrame or array-like
@@ -162,48 +202,91 @@ class SoftMatching(PairEstimator):
         .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
            representations that captures single-neuron tuning. UniReps, PMLR, 2024.
         """
-        check_is_fitted(self)
-        source, _ = check_later_side(self, X, self._source_layout)
-        target, _ = check_later_side(self, y, self._target_layout)
-        check_same_length(source, target, "X", "y")
-        check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
         vectors, constant = zip(
-            _unit_vectors(source, self._source_layout, self.metric),
-            _unit_vectors(target, self._target_layout, self.metric),
+            *(
+                _unit_vectors(checked_layers(stack, layout, min_stimuli=2), self.metric)
+                for stack, layout in zip(
+                    self._check_both(X, y),
+                    (self._source_layout, self._target_layout),
+                    strict=True,
+                )
+            ),
             strict=True,
         )
         plan = self.coupling_.tocoo()
         counted = ~constant[1][plan.col]
-        weights = plan.data[counted]
-        if weights.sum() == 0:
+        if not counted.any():
             raise ValueError(
                 "Every matched unit of y is constant over the stimuli scored: no "
                 "correlation is defined. Score on more stimuli."
             )
-        products = paired_products(*vectors, plan.row[counted], plan.col[counted])
-        return float(weights @ products / weights.sum())
+        return _mean_product(plan, vectors, counted)
 
     def _fit_populations(self, source, target):
-        result = match_tuning_curves(source.curves, target.curves)
+        result = match_tuning_curves(source.curves, target.curves, self.mass)
         statistics = source.statistics, target.statistics
         self.coupling_ = over_all_units(result.coupling, *statistics)
         # 1 - corr and |x - y|^2 are never negative; rounding makes 0 so.
-        self.cost_ = max(result.cost, 0.0)
+        self.cost_ = max(result.cost / self.mass, 0.0)
+        self.matched_ = tuple(
+            _with_dead_units(matched, part, 0.0)
+            for matched, part in zip(result.matched, statistics, strict=True)
+        )
         self.potentials_ = tuple(
-            _with_dead_units(potentials, part)
+            _with_dead_units(potentials, part, np.nan)
             for potentials, part in zip(result.potentials, statistics, strict=True)
         )
-        self.duality_gap_ = result.duality_gap
+        self.duality_gap_ = result.duality_gap / self.mass
         self._converged = result.converged
+        if self.metric == "sqeuclidean":
+            # Of standardised units these are the deviations, on their layer's scale.
+            self._scales = tuple(
+                _with_dead_units(np.sqrt(side.curves.offsets), side.statistics, 0.0)
+                for side in (source, target)
+            )
 
     def _shortfalls(self):
         return [] if self._converged else [("duality gap", self.duality_gap_)]
 
     def _carry(self, direction, units):
         plan = self.coupling_ if direction == "target" else self.coupling_.T
-        # Weights of each reconstructed unit sum to one over the units seen.
-        weights = plan * self._statistics(direction)[1].n_live
-        return units @ weights.tocsr().astype(units.dtype)
+        wanted = self._statistics(direction)[1]
+        # Weights of each reconstructed unit sum, over the units seen, to as much of it
+        # as is matched.
+        weights = plan * wanted.n_live
+        carried = units @ weights.tocsr().astype(units.dtype)
+        if self.reconstruct == "raw":
+            # Standardised units have the mean 0: there the rest is their mean as it is.
+            matched = self.matched_[1 if direction == "target" else 0]
+            carried += ((1 - matched) * wanted.mean).astype(carried.dtype)
+        return carried
+
+    def _held_out_cost(self, source, target):
+        plan = self.coupling_.tocoo()
+        if self.metric == "sqeuclidean":
+            sides = [
+                standardize(side, statistics) * scales
+                for side, statistics, scales in zip(
+                    (source, target),
+                    (self._source_statistics, self._target_statistics),
+                    self._scales,
+                    strict=True,
+                )
+            ]
+            squared = paired_squared_distances(*sides, plan.row, plan.col)
+            return float(plan.data @ squared / (self.mass * len(source)))
+        vectors, constant = zip(
+            *(_unit_vectors([side], self.metric) for side in (source, target)),
+            strict=True,
+        )
+        # As in a fit, units that are constant over the stimuli take no part.
+        counted = ~(constant[0][plan.row] | constant[1][plan.col])
+        if not counted.any():
+            raise ValueError(
+                "Every matched pair of units has one that is constant over the "
+                "held-out stimuli: no cost is defined. Hold out more stimuli."
+            )
+        return 1.0 - _mean_product(plan, vectors, counted)
 
     @property
     def _curves_metric(self):
@@ -216,15 +299,14 @@ class SoftMatching(PairEstimator):
 
     def _leave(self, carried, statistics):
         if self.reconstruct == "raw":
-            carried[:, ~statistics.live] = statistics.mean[~statistics.live]
             return carried
         return super()._leave(carried, statistics)
 
 
-def _unit_vectors(stack, layout, metric):
+def _unit_vectors(layers, metric):
     """Return all units side by side, of unit norm, and which are constant."""
     vectors, constant = [], []
-    for layer in checked_layers(stack, layout, min_stimuli=2):
+    for layer in layers:
         statistics = unit_statistics(layer)
         unit_vectors = np.zeros(layer.shape, dtype=layer.dtype)
         kind = "cosine" if metric == "cosine" else "correlation"
@@ -236,7 +318,14 @@ def _unit_vectors(stack, layout, metric):
     return np.concatenate(vectors, axis=1), np.concatenate(constant)
 
 
-def _with_dead_units(potentials, statistics):
-    everywhere = np.full(len(statistics.live), np.nan)
-    everywhere[statistics.live] = potentials
+def _mean_product(plan, vectors, counted):
+    """Average the products of matched units, over the pairs that count."""
+    weights = plan.data[counted]
+    products = paired_products(*vectors, plan.row[counted], plan.col[counted])
+    return float(weights @ products / weights.sum())
+
+
+def _with_dead_units(values, statistics, missing):
+    everywhere = np.full(len(statistics.live), missing)
+    everywhere[statistics.live] = values
     return everywhere

@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 from sklearn.utils import get_tags
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
@@ -492,3 +493,107 @@ def test_a_plain_matching_takes_each_network_as_one_population():
     alone = SoftMatching().fit(X[1], y[0])
     assert mot.layer_costs_[1, 0] == pytest.approx(alone.cost_, abs=1e-12)
     assert np.isfinite(mot.score(X, y))
+
+
+# -- costs on held-out stimuli ---------------------------------------------------------
+
+
+def test_held_out_costs_are_means_over_folds_of_the_training_stimuli():
+    X, y, held_out_X, held_out_y = split()
+    mot = MultiLevelOT(cost_cv=3).fit(X, y)
+    expected = np.zeros((3, 4))
+    for start in range(0, 45, 15):
+        test = np.arange(start, start + 15)
+        train = np.setdiff1d(np.arange(45), test)
+        for s, m in np.ndindex(3, 4):
+            plan, _ = reference.transport(
+                reference.correlation_distances(X[s][train], y[m][train])
+            )
+            distances = reference.correlation_distances(X[s][test], y[m][test])
+            expected[s, m] += np.sum(plan * distances) / 3
+    np.testing.assert_allclose(mot.layer_costs_, expected, atol=1e-9)
+    coupling, cost = reference.transport(expected)
+    np.testing.assert_allclose(mot.coupling_, coupling, atol=1e-12)
+    assert mot.cost_ == pytest.approx(cost, abs=1e-9)
+    # The unit plans are those of all training stimuli.
+    plain = MultiLevelOT().fit(X, y)
+    np.testing.assert_array_equal(
+        mot.inner_[2][1].coupling_.toarray(), plain.inner_[2][1].coupling_.toarray()
+    )
+    assert mot.score(held_out_X, held_out_y) == pytest.approx(
+        reference.score(
+            held_out_y, reference.SlowMultiLevelOT(X, y).predict(held_out_X, coupling)
+        ),
+        abs=1e-9,
+    )
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("cost_cv", [3, KFold(3), list(KFold(3).split(np.ones(45)))])
+def test_folds_are_given_as_scikit_learn_takes_them(cost_cv, n_jobs):
+    X, y, *_ = split()
+    np.testing.assert_allclose(
+        MultiLevelOT(cost_cv=cost_cv, n_jobs=n_jobs).fit(X, y).layer_costs_,
+        MultiLevelOT(cost_cv=3).fit(X, y).layer_costs_,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [SoftMatching(), SoftMatching("sqeuclidean"), SoftMatching(mass=0.5)],
+    ids=str,
+)
+def test_width_alone_does_not_lower_a_held_out_cost(inner):
+    rng = np.random.default_rng(0)
+    widths = (32, 128, 512)
+    X, y = ([rng.normal(size=(100, width)) for width in widths] for _ in range(2))
+    in_sample = np.diag(MultiLevelOT(inner).fit(X, y).layer_costs_)
+    held_out = np.diag(MultiLevelOT(inner, cost_cv=5).fit(X, y).layer_costs_)
+    # Squared distances of unit vectors are twice the correlation distance.
+    unit = 2.0 if inner.metric == "sqeuclidean" else 1.0
+    assert np.all(np.diff(in_sample) < -0.02 * unit)
+    # A mean of 32 pairs (half as many with half the mass) over five folds of 20
+    # stimuli has a standard error of 1 / sqrt(32 * 95) = .018, and is the widest.
+    np.testing.assert_allclose(held_out, held_out.mean(), atol=3 * 0.026 * unit)
+    assert abs(held_out.mean() / unit - 1) < 0.05
+
+
+def test_costs_of_a_fit_are_read_on_other_stimuli():
+    X, y, held_out_X, held_out_y = split()
+    mot = MultiLevelOT().fit(X, y)
+    slow = reference.SlowMultiLevelOT(X, y)
+    expected = sum(
+        slow.coupling[pair]
+        * np.sum(
+            slow.plans[pair]
+            * reference.correlation_distances(held_out_X[pair[0]], held_out_y[pair[1]])
+        )
+        for pair in np.ndindex(3, 4)
+    )
+    assert mot.held_out_cost(held_out_X, held_out_y) == pytest.approx(expected)
+    assert mot.held_out_cost(X, y) == pytest.approx(mot.cost_)
+
+
+def test_levels_of_networks_read_held_out_costs_too():
+    X, y = trajectories()
+    stack_X, stack_y = LayerStack(X), LayerStack(y)
+    mot = MultiLevelOT(MultiLevelOT(), cost_cv=2).fit(stack_X, stack_y)
+    halves = np.arange(30, 60), np.arange(30)
+    expected = np.mean(
+        [
+            MultiLevelOT()
+            .fit(rows(X[1], train), rows(y[0], train))
+            .held_out_cost(rows(X[1], test), rows(y[0], test))
+            for train, test in (halves, halves[::-1])
+        ]
+    )
+    assert mot.layer_costs_[1, 0] == pytest.approx(expected)
+    one = MultiLevelOT(SoftMatching(), cost_cv=2).fit(stack_X, stack_y)
+    assert np.isfinite(one.held_out_cost(stack_X, stack_y))
+
+
+def test_an_inner_estimator_that_reads_no_other_stimuli_is_named():
+    X, y, *_ = split()
+    with pytest.raises(TypeError, match="MeanDifference has no `held_out_cost"):
+        MultiLevelOT(MeanDifference(), cost_cv=3).fit(X, y)

@@ -1,19 +1,45 @@
 """Functions of two arrays, of a coupling, and scorers."""
 
+from skmot.metrics._alternatives import (
+    linear_cka,
+    linear_predictivity_score,
+    procrustes_distance,
+    rectangular_matching_score,
+    rsa_score,
+    semi_matching_score,
+)
 from skmot.metrics._hierarchy import hierarchy_score
 from skmot.metrics._matching import (
     one_to_one_distance,
     soft_matching_distance,
     soft_matching_score,
 )
+from skmot.metrics._noise_ceiling import (
+    ceiling_from_ncsnr,
+    corrected_scores,
+    noise_ceiling,
+)
+from skmot.metrics._pairwise import pairwise_costs
 from skmot.metrics._reconstruction import reconstruction_correlation
+from skmot.metrics._rotation_curve import rotation_curve
 from skmot.metrics._scorers import negative_cost, source_score, target_score
 
 __all__ = [
+    "ceiling_from_ncsnr",
+    "corrected_scores",
     "hierarchy_score",
+    "linear_cka",
+    "linear_predictivity_score",
     "negative_cost",
+    "noise_ceiling",
     "one_to_one_distance",
+    "pairwise_costs",
+    "procrustes_distance",
     "reconstruction_correlation",
+    "rectangular_matching_score",
+    "rotation_curve",
+    "rsa_score",
+    "semi_matching_score",
     "soft_matching_distance",
     "soft_matching_score",
     "source_score",

@@ -24,24 +24,31 @@ class TransportResult:
     Attributes
     ----------
     coupling : csr_array of shape (n, k)
-        The plan: rows sum to 1/n, columns to 1/k.
+        The plan: rows sum to 1/n, columns to 1/k; where only a share of the mass is
+        matched, to that much at most.
     flow : csr_array of int64 of shape (n, k)
         The same plan in whole numbers: rows sum to k/g, columns to n/g, with g the
-        greatest common divisor of n and k. Entries are equal exactly where the plan
-        says they are equal.
+        greatest common divisor of n and k; where only a share is matched, to that much
+        at most, times a whole number that depends on the share. Entries are equal
+        exactly where the plan says they are equal.
+    matched : tuple of ndarray, of shape (n,) and (k,)
+        How much of each row's and each column's mass the plan uses, from 0 to 1; all 1
+        where everything is matched. Exactly equal where the plan says so.
     cost : float
         The objective <coupling, costs>.
     potentials : tuple of ndarray, of shape (n,) and (k,)
         Dual solution: u[i] + v[j] <= costs[i, j] everywhere, up to rounding.
     duality_gap : float
-        Cost less the dual objective mean(u) + mean(v), in units of the cost: the plan
-        is within this much of the optimum, whatever the solver did.
+        Cost less the dual objective, in units of the cost: the plan is within this much
+        of the optimum, whatever the solver did. The dual objective is mean(u) + mean(v)
+        less (1 - mass) (max(u) + max(v)), see :func:`solve_partial_transport`.
     converged : bool
-        Whether the gap is at most 1e-9 of the spread of the costs.
+        Whether the gap is at most 1e-9 of the spread of the costs, a unit of mass.
     """
 
     coupling: csr_array
     flow: csr_array
+    matched: tuple[np.ndarray, np.ndarray]
     cost: float
     potentials: tuple[np.ndarray, np.ndarray]
     duality_gap: float
@@ -92,7 +99,8 @@ def solve_transport(costs, *, max_pivots=MAX_PIVOTS):
     """
     costs = _check_costs(costs)
     scaled, offset, spread = _scale(costs)
-    flow, row_potentials = _cheapest_flow(scaled, max_pivots)
+    row_masses, column_masses = _uniform_masses(*scaled.shape)
+    flow, row_potentials = _cheapest_flow(scaled, row_masses, column_masses, max_pivots)
     total = math.lcm(*scaled.shape)
     coupling = csr_array(
         (flow.data / total, flow.indices, flow.indptr), shape=flow.shape
@@ -103,6 +111,7 @@ def solve_transport(costs, *, max_pivots=MAX_PIVOTS):
     return TransportResult(
         coupling=coupling,
         flow=flow,
+        matched=tuple(np.ones(n_units) for n_units in scaled.shape),
         cost=scaled_cost * spread + offset,
         potentials=(rows * spread + offset, columns * spread),
         duality_gap=gap * spread,
@@ -142,20 +151,29 @@ def _scale(costs):
     return scaled, offset, spread
 
 
-def _cheapest_flow(scaled, max_pivots):
+def _uniform_masses(n, k):
+    """Return the mass of each row and of each column in whole numbers.
+
+    Uniform masses 1/n and 1/k are at times called infeasible (POT issue 190): their
+    float sums differ. Whole numbers have no rounding.
+    """
+    divisor = math.gcd(n, k)
+    return (
+        np.full(n, k // divisor, dtype=np.int64),
+        np.full(k, n // divisor, dtype=np.int64),
+    )
+
+
+def _cheapest_flow(scaled, row_masses, column_masses, max_pivots):
     """Return the optimal flow in whole numbers and potentials of its rows."""
     n, k = scaled.shape
-    divisor = math.gcd(n, k)
-    # Uniform masses 1/n and 1/k are at times called infeasible (POT issue 190): their
-    # float sums differ. Whole numbers have no rounding.
-    row_mass, column_mass = k // divisor, n // divisor
     if min(n, k) == 1:
         # All of the larger side goes to the one unit of the smaller.
         potentials = scaled[:, 0] if k == 1 else np.zeros(1)
-        return csr_array(np.ones((n, k), dtype=np.int64)), potentials
+        return csr_array(np.minimum.outer(row_masses, column_masses)), potentials
     plan, log = ot.emd(
-        np.full(n, float(row_mass)),
-        np.full(k, float(column_mass)),
+        row_masses.astype(np.float64),
+        column_masses.astype(np.float64),
         scaled,
         numItermax=max_pivots,
         log=True,
@@ -170,22 +188,23 @@ def _cheapest_flow(scaled, max_pivots):
         (np.rint(plan[rows, columns]).astype(np.int64), (rows, columns)), shape=(n, k)
     ).tocsr()
     if log["result_code"] == _POT_ITERATION_LIMIT:
-        flow = _complete(flow, row_mass, column_mass)
+        flow = _complete(flow, row_masses, column_masses)
     if not (
-        np.all(flow.sum(axis=1) == row_mass) and np.all(flow.sum(axis=0) == column_mass)
+        np.array_equal(flow.sum(axis=1), row_masses)
+        and np.array_equal(flow.sum(axis=0), column_masses)
     ):
         raise RuntimeError(
             f"POT's network simplex returned a plan for {n} x {k} costs whose "
-            "marginals are not uniform."
+            "marginals are not those asked for."
         )
     flow.eliminate_zeros()
     return flow, log["u"]
 
 
-def _complete(flow, row_mass, column_mass):
+def _complete(flow, row_masses, column_masses):
     """Send what an interrupted flow left behind along a staircase: a plan again."""
-    left = np.asarray(row_mass - flow.sum(axis=1), dtype=np.int64)
-    wanted = np.asarray(column_mass - flow.sum(axis=0), dtype=np.int64)
+    left = np.asarray(row_masses - flow.sum(axis=1), dtype=np.int64)
+    wanted = np.asarray(column_masses - flow.sum(axis=0), dtype=np.int64)
     sent, received = np.cumsum(left), np.cumsum(wanted)
     steps = np.union1d(sent, received)
     amounts = np.diff(steps, prepend=0)

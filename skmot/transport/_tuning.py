@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skmot.transport._partial import solve_partial_transport
 from skmot.transport._solver import solve_transport
 
 
@@ -13,8 +14,9 @@ class TuningCurves:
 
     Correlation distance 1 - x_i . y_j of centred unit vectors has r = c = 1/2 and
     weight 1; squared Euclidean distance ``r = |x_i|^2``, ``c = |y_j|^2`` and weight 2.
-    Over couplings with uniform marginals r and c add a constant, so the plan depends on
-    the product alone, and small distances between large vectors lose no digits to it.
+    Over couplings with uniform marginals r and c add a constant, so where every unit is
+    matched the plan depends on the product alone, and small distances between large
+    vectors lose no digits to it.
 
     Attributes
     ----------
@@ -31,13 +33,15 @@ class TuningCurves:
     weight: float
 
 
-def match_tuning_curves(source, target):
+def match_tuning_curves(source, target, mass=1.0):
     """Find the optimal coupling of two populations of tuning curves.
 
     Parameters
     ----------
     source, target : TuningCurves
         The populations, over the same stimuli.
+    mass : float, default=1.0
+        The share of the units that is matched, more than 0 and at most 1.
 
     Returns
     -------
@@ -46,6 +50,11 @@ def match_tuning_curves(source, target):
     """
     costs = np.matmul(source.vectors.T, target.vectors)
     costs *= -source.weight
+    if mass < 1:
+        # Which units are matched depends on their own offsets.
+        costs = costs + source.offsets[:, np.newaxis]
+        costs += target.offsets
+        return solve_partial_transport(costs, mass)
     result = solve_transport(costs)
     rows, columns = result.potentials
     return replace(

@@ -1,0 +1,289 @@
+import numpy as np
+import pytest
+
+from skmot.metrics import ceiling_from_ncsnr, corrected_scores, noise_ceiling
+from tests import reference
+
+DEVIATIONS = np.repeat([0.3, 1.0, 2.0], 40)
+
+
+def simulate(n_repeats, n_stimuli=1000, seed=0):
+    """Return a signal of unit variance and noisy repeats, of three kinds of units."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(n_stimuli, len(DEVIATIONS)))
+    noise = rng.normal(size=(n_repeats, *signal.shape)) * DEVIATIONS
+    return signal, signal + noise
+
+
+def perfect_scores(signal, average):
+    return np.array(
+        [reference.pearson(*pair) for pair in zip(signal.T, average.T, strict=True)]
+    )
+
+
+def spearman_brown(r, factor):
+    return factor * r / (1 + (factor - 1) * r)
+
+
+# -- from repeats ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_repeats", [2, 3, 4, 5])
+def test_a_perfect_prediction_scores_one_after_correction(n_repeats):
+    signal, repeats = simulate(n_repeats)
+    ceilings = noise_ceiling(repeats, random_state=0)
+    truth = 1 / np.sqrt(1 + DEVIATIONS**2 / n_repeats)
+    for kind in np.split(np.arange(120), 3):
+        assert ceilings[kind].mean() == pytest.approx(truth[kind][0], abs=0.01)
+        scores = corrected_scores(
+            perfect_scores(signal, repeats.mean(axis=0))[kind],
+            ceilings[kind],
+            threshold=0.2,
+        )
+        assert scores.corrected_mean == pytest.approx(1, abs=0.02)
+        assert scores.raw_mean < scores.corrected_mean
+        assert scores.n_left_out == 0
+
+
+def test_unequal_repeats_a_perfect_prediction_scores_one():
+    signal, repeats = simulate(6)
+    rng = np.random.default_rng(1)
+    counts = rng.integers(1, 7, size=len(signal))
+    shown = np.arange(6)[:, np.newaxis] < counts
+    trials, groups = repeats[shown], np.nonzero(shown)[1]
+    order = rng.permutation(len(trials))
+    average = np.array([repeats[:n, s].mean(axis=0) for s, n in enumerate(counts)])
+    ceilings = noise_ceiling(trials[order], groups[order], random_state=0)
+    truth = 1 / np.sqrt(1 + DEVIATIONS**2 * np.mean(1 / counts))
+    for kind in np.split(np.arange(120), 3):
+        assert ceilings[kind].mean() == pytest.approx(truth[kind][0], abs=0.015)
+        scores = perfect_scores(signal, average)[kind]
+        corrected = corrected_scores(scores, ceilings[kind], threshold=0.1)
+        assert corrected.corrected_mean == pytest.approx(1, abs=0.02)
+
+
+def test_two_repeats_are_the_correlation_of_the_one_with_the_other():
+    _, repeats = simulate(2, n_stimuli=60)
+    r = perfect_scores(repeats[0], repeats[1])
+    expected = np.sqrt(spearman_brown(np.clip(r, 0, 1), 2))
+    np.testing.assert_allclose(noise_ceiling(repeats), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_repeats", "halves", "factor"),
+    [
+        (3, [([0], [1]), ([0], [2]), ([1], [2])], 3),
+        (4, [([0, 1], [2, 3]), ([0, 2], [1, 3]), ([0, 3], [1, 2])], 2),
+    ],
+)
+def test_random_halves_approach_all_halves(n_repeats, halves, factor):
+    _, repeats = simulate(n_repeats, n_stimuli=60)
+    r = np.mean(
+        [
+            perfect_scores(repeats[a].mean(axis=0), repeats[b].mean(axis=0))
+            for a, b in halves
+        ],
+        axis=0,
+    )
+    expected = np.sqrt(spearman_brown(np.clip(r, 0, 1), factor))
+    found = noise_ceiling(repeats, n_halves=3000, random_state=0)
+    # The share of each of the three splits has a deviation of sqrt(2/9/3000) = .009,
+    # times a spread of correlations over splits of up to .2, and the root's slope.
+    np.testing.assert_allclose(
+        found[expected > 0.2], expected[expected > 0.2], atol=0.02
+    )
+
+
+def test_averaging_before_the_correction_is_less_biased_than_after():
+    # 20,000 units of reliability 1/2 in the average of four repeats of 30 stimuli.
+    rng = np.random.default_rng(0)
+    repeats = rng.normal(size=(30, 20_000)) + 2 * rng.normal(size=(4, 30, 20_000))
+    halves = [([0, 1], [2, 3]), ([0, 2], [1, 3]), ([0, 3], [1, 2])]
+    r = []
+    for half in halves:
+        first, second = (
+            part - part.mean(axis=0)
+            for part in (repeats[list(rows)].mean(axis=0) for rows in half)
+        )
+        r.append(
+            np.sum(first * second, axis=0)
+            / np.sqrt(np.sum(first**2, axis=0) * np.sum(second**2, axis=0))
+        )
+    before = spearman_brown(np.mean(r, axis=0), 2).mean()
+    after = spearman_brown(np.array(r), 2).mean()
+    # Their standard error is about .001.
+    assert after + 0.005 < before < 0.5
+
+
+def test_trials_with_groups_agree_with_the_array_where_splits_cannot_differ():
+    # Without noise the split does not matter.
+    signal, _ = simulate(1, n_stimuli=20)
+    repeats = np.repeat(signal[np.newaxis], 3, axis=0)
+    trials, groups = repeats.reshape(60, -1), np.tile(np.arange(20), 3)
+    for found in (noise_ceiling(repeats), noise_ceiling(trials, groups)):
+        np.testing.assert_allclose(found, 1, atol=1e-12)
+
+
+def test_labels_of_any_kind_name_the_stimuli():
+    _, repeats = simulate(3, n_stimuli=25)
+    trials, numbers = repeats.reshape(75, -1), np.tile(np.arange(25), 3)
+    expected = noise_ceiling(trials, numbers, random_state=3)
+    for groups in (
+        [f"image {number}" for number in numbers],
+        [("cat", number) for number in numbers],
+        np.datetime64("2020-01-01") + numbers,
+    ):
+        found = noise_ceiling(trials, groups, random_state=3)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_shifts_a_whole_repeat_is_no_noise():
+    _, repeats = simulate(4, n_stimuli=40)
+    shifts = 1000.0 * np.arange(4)[:, np.newaxis, np.newaxis]
+    np.testing.assert_allclose(
+        noise_ceiling(repeats + shifts, random_state=0),
+        noise_ceiling(repeats, random_state=0),
+        atol=1e-9,
+    )
+
+
+def test_offset_scale_and_order_of_units_change_nothing():
+    _, repeats = simulate(3, n_stimuli=40)
+    expected = noise_ceiling(repeats, random_state=0)
+    scale = 10.0 ** np.linspace(-30, 30, 120)
+    found = noise_ceiling(((repeats + 5) * scale)[:, :, ::-1], random_state=0)
+    np.testing.assert_allclose(found[::-1], expected, atol=1e-7)
+
+
+def test_negative_reliability_is_a_ceiling_of_zero():
+    signal, _ = simulate(1, n_stimuli=30)
+    found = noise_ceiling(np.stack([signal, -signal]), random_state=0)
+    np.testing.assert_array_equal(found, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_units_have_no_ceiling(dtype):
+    _, repeats = simulate(3, n_stimuli=30)
+    repeats = repeats.astype(dtype)
+    repeats[:, :, [2, 5]] = 0.1
+    found = noise_ceiling(repeats, random_state=0)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2, 5]
+
+
+def test_a_seed_gives_the_same_ceilings():
+    _, repeats = simulate(5, n_stimuli=30)
+    first, again, other = (
+        noise_ceiling(repeats, n_halves=2, random_state=seed) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("repeats", "groups", "message"),
+    [
+        (np.ones((1, 5, 2)), None, r"`repeats` has 1 repeat\(s\) of 5 stimuli"),
+        (np.ones((3, 5, 2)), np.zeros(15), "`groups` is for rows of trials"),
+        (np.ones((6, 2)), None, "`groups` must say which stimulus"),
+        (np.ones((6, 2)), np.zeros(5), "`groups` has 5 labels, but `repeats` has 6"),
+        (np.ones((6, 2)), np.arange(6), "0 of 6 stimuli has two trials"),
+        (np.ones((6, 2)), [1, 1, 2, 3, 4, 5], "1 of 5 stimuli has two trials"),
+        (np.ones(6), None, "must have two or three dimensions; got 1"),
+        (np.full((2, 5, 2), np.nan), None, r"NaN.*found in repeats"),
+    ],
+)
+def test_what_gives_no_ceiling_is_an_error(repeats, groups, message):
+    with pytest.raises(ValueError, match=message):
+        noise_ceiling(repeats, groups)
+
+
+def test_input_is_not_changed():
+    _, repeats = simulate(3, n_stimuli=20)
+    copy = repeats.copy()
+    repeats.flags.writeable = False
+    noise_ceiling(repeats, random_state=0)
+    np.testing.assert_array_equal(repeats, copy)
+
+
+# -- from a ratio ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_repeats", [1, 3])
+def test_ceiling_of_a_ratio_is_that_of_a_simulation(n_repeats):
+    truth = ceiling_from_ncsnr(1 / DEVIATIONS, n_repeats)
+    signal, repeats = simulate(n_repeats, n_stimuli=4000)
+    scores = perfect_scores(signal, repeats.mean(axis=0))
+    # Of a correlation over 4,000 stimuli the deviation is at most .016.
+    np.testing.assert_allclose(scores, truth, atol=0.06)
+    np.testing.assert_allclose(scores.mean(), truth.mean(), atol=0.005)
+
+
+def test_ceiling_is_the_formula_of_the_natural_scenes_dataset():
+    assert ceiling_from_ncsnr(0.7, 3) ** 2 == pytest.approx(0.49 / (0.49 + 1 / 3))
+    # Of 10 stimuli seen three times, 20 twice and 30 once.
+    counts = [3] * 10 + [2] * 20 + [1] * 30
+    noise = (10 / 3 + 20 / 2 + 30) / 60
+    assert ceiling_from_ncsnr(0.7, counts) ** 2 == pytest.approx(0.49 / (0.49 + noise))
+
+
+def test_extreme_ratios():
+    found = ceiling_from_ncsnr([0.0, np.inf, 1e200, np.nan], 3)
+    np.testing.assert_array_equal(found, [0, 1, 1, np.nan])
+    assert isinstance(ceiling_from_ncsnr(1.0, 1), float)
+
+
+def test_impossible_ratios_and_repeats_are_errors():
+    with pytest.raises(ValueError, match=r"`ncsnr` must not be negative; got -0\.5"):
+        ceiling_from_ncsnr([1.0, -0.5], 3)
+    for n_repeats in (0, [3, 0], []):
+        with pytest.raises(ValueError, match="`n_repeats` must be 1 or larger"):
+            ceiling_from_ncsnr(1.0, n_repeats)
+
+
+# -- corrected scores --------------------------------------------------------------
+
+
+def test_scores_are_divided_by_ceilings_and_low_ones_left_out():
+    scores = corrected_scores(
+        [[0.5, 0.1, np.nan, 0.2], [0.3, -0.2]],
+        [[0.8, 0.1, 0.9, np.nan], [0.6, 0.5]],
+        threshold=0.3,
+    )
+    np.testing.assert_allclose(scores.corrected[0], [0.625, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(scores.corrected[1], [0.5, -0.4])
+    np.testing.assert_array_equal(scores.raw[0], [0.5, 0.1, np.nan, 0.2])
+    assert scores.n_left_out == [3, 0]
+    assert [kept.tolist() for kept in scores.kept] == [[True] + [False] * 3, [True] * 2]
+    # Layers count alike, whatever their number of units; both means are of units kept.
+    assert scores.raw_mean == pytest.approx((0.5 + 0.05) / 2)
+    assert scores.corrected_mean == pytest.approx((0.625 + 0.05) / 2)
+    assert scores.threshold == 0.3
+
+
+def test_one_layer_is_given_back_as_one():
+    scores = corrected_scores(np.array([0.5]), np.array([0.5]), threshold=0.5)
+    assert scores.corrected.tolist() == [1.0]
+    assert scores.n_left_out == 0
+
+
+def test_given_scores_are_not_changed_or_shared():
+    given = np.array([0.5, 0.2])
+    scores = corrected_scores(given, [0.5, 0.1], threshold=0.3)
+    scores.raw[:] = 7
+    assert given.tolist() == [0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("scores", "ceilings", "threshold", "message"),
+    [
+        ([0.5, 0.2], [0.5], 0.1, r"the shape \(2,\) and `ceilings` \(1,\)"),
+        ([[0.5], [0.2]], [[0.5]], 0.1, "2 layers and `ceilings` has 1"),
+        ([[0.5], [0.2]], [[0.5], [0.4]], 0.5, "layer 1 is left: .* 0.4 and the thresh"),
+        ([0.5], [np.nan], 0.5, "its 1 units is missing"),
+        ([0.5], [36.0], 0.1, "from 0 to 1; unit 0 has 36.0"),
+        ([0.5], [0.5], 0, "'threshold' parameter"),
+    ],
+)
+def test_what_cannot_be_corrected_is_an_error(scores, ceilings, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        corrected_scores(scores, ceilings, threshold=threshold)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.manifold import MDS
+
+from skmot import MultiLevelOT, RotationMatching, SoftMatching
+from skmot.metrics import pairwise_costs
+from tests.networks import random_networks
+
+
+@pytest.fixture
+def networks():
+    first, second = random_networks()
+    third, _ = random_networks(seed=1)
+    return {"a": first, "b": second, "c": third}
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_every_ordered_pair_is_fitted(networks, n_jobs):
+    estimator = MultiLevelOT(strategy="pairwise_best")
+    costs = pairwise_costs(networks, estimator, n_jobs=n_jobs)
+    for i, source in enumerate(networks.values()):
+        for j, target in enumerate(networks.values()):
+            expected = MultiLevelOT(strategy="pairwise_best").fit(source, target).cost_
+            assert costs[i, j] == pytest.approx(expected, abs=1e-12)
+    assert not hasattr(estimator, "cost_")
+
+
+def test_what_is_directed_stays_directed(networks):
+    populations = [layers[0] for layers in networks.values()]
+    costs = pairwise_costs(populations, RotationMatching(tol=0))
+    assert np.abs(costs - costs.T).max() > 0.01
+
+
+def test_symmetric_costs_take_half_the_fits(networks, monkeypatch):
+    fits = []
+    fit = SoftMatching.fit
+
+    def counted(self, X, y):
+        fits.append(self)
+        return fit(self, X, y)
+
+    monkeypatch.setattr(SoftMatching, "fit", counted)
+    both = pairwise_costs(networks, SoftMatching())
+    n_both = len(fits)
+    half = pairwise_costs(networks, SoftMatching(), symmetric=True)
+    assert n_both == 9
+    assert len(fits) - n_both == 6
+    np.testing.assert_allclose(half, both, atol=1e-12)
+
+
+def test_roots_of_twice_a_correlation_cost_are_distances():
+    rng = np.random.default_rng(0)
+    populations = [rng.normal(size=(30, n)) for n in (3, 5, 8, 5, 4)]
+    populations.append(populations[1][:, ::-1])
+    distances = np.sqrt(2 * pairwise_costs(populations, SoftMatching()))
+    np.testing.assert_allclose(np.diag(distances), 0, atol=1e-7)
+    assert distances[1, 5] == pytest.approx(0, abs=1e-7)
+    detours = (distances[:, :, np.newaxis] + distances[np.newaxis]).min(axis=1)
+    assert np.all(distances <= detours + 1e-7)
+    embedded = MDS(
+        metric="precomputed", n_init=1, init="random", random_state=0
+    ).fit_transform(distances)
+    np.testing.assert_allclose(embedded[1], embedded[5], atol=1e-3)
+
+
+def test_bad_arguments_are_refused(networks):
+    with pytest.raises(ValueError, match="At least two networks"):
+        pairwise_costs([networks["a"]], SoftMatching())
+    arrays = [layers[0] for layers in networks.values()]
+    with pytest.raises(TypeError, match="Ridge learned no `cost_`"):
+        pairwise_costs(arrays, Ridge())

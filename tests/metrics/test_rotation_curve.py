@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from scipy.linalg import expm, logm
+from scipy.stats import special_ortho_group
+
+from skmot import SoftMatching
+from skmot.metrics import rotation_curve, soft_matching_distance, soft_matching_score
+from skmot.metrics._rotation_curve import rotation_powers
+
+
+def tuned(n_units=12, n_stimuli=150, seed=0):
+    """Units of skewed responses, so that the basis they are in shows."""
+    return np.random.default_rng(seed).exponential(size=(n_stimuli, n_units))
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 15])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0, -1.0, 2.0])
+def test_powers_are_those_of_the_matrix_exponential(n, alpha):
+    rotation = special_ortho_group.rvs(n, random_state=n)
+    expected = expm(alpha * logm(rotation)).real
+    np.testing.assert_allclose(rotation_powers(rotation)(alpha), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 7, 30])
+def test_powers_are_exactly_rotations_and_add_up(n):
+    power = rotation_powers(special_ortho_group.rvs(n, random_state=1))
+    for alpha in (0.2, 0.7):
+        turned = power(alpha)
+        np.testing.assert_allclose(turned @ turned.T, np.eye(n), atol=1e-13)
+        assert np.linalg.det(turned) == pytest.approx(1)
+    np.testing.assert_allclose(power(0.2) @ power(0.7), power(0.9), atol=1e-12)
+    np.testing.assert_allclose(power(0), np.eye(n), atol=1e-13)
+
+
+def test_half_turns_have_roots_too():
+    # Eigenvalues of -1, for which the logarithm is not unique, in two planes.
+    vectors = special_ortho_group.rvs(5, random_state=0)
+    rotation = vectors @ np.diag([-1.0, 1.0, -1.0, -1.0, -1.0]) @ vectors.T
+    power = rotation_powers(rotation)
+    root = power(0.5)
+    assert np.isrealobj(root)
+    np.testing.assert_allclose(root @ root, rotation, atol=1e-12)
+    np.testing.assert_allclose(root @ root.T, np.eye(5), atol=1e-12)
+    np.testing.assert_allclose(power(1), rotation, atol=1e-12)
+
+
+def test_the_curve_is_the_score_of_turned_and_centred_units():
+    X, y = tuned(6), tuned(9, seed=1)
+    curve = rotation_curve(X, y, [0, 0.4, 1], n_rotations=3, random_state=7)
+    random = np.random.RandomState(7)
+    for scores in curve.scores:
+        rotation = special_ortho_group.rvs(6, random_state=random)
+        for alpha, score in zip([0, 0.4, 1], scores, strict=True):
+            turned = (X - X.mean(axis=0)) @ expm(alpha * logm(rotation)).real
+            assert score == pytest.approx(soft_matching_score(turned, y), abs=1e-9)
+    np.testing.assert_allclose(curve.mean, curve.scores.mean(axis=0))
+    np.testing.assert_allclose(
+        curve.standard_deviation, curve.scores.std(axis=0, ddof=1)
+    )
+
+
+def test_a_privileged_basis_shows_as_a_falling_curve_and_an_arbitrary_one_does_not():
+    X = tuned()
+    rng = np.random.default_rng(0)
+    y = X[:, rng.permutation(12)] + 0.3 * rng.normal(size=X.shape)
+    falling = rotation_curve(X, y, n_rotations=8, random_state=0).mean
+    assert np.all(np.diff(falling) < 0)
+    arbitrary = y @ special_ortho_group.rvs(12, random_state=3)
+    flat = rotation_curve(X, arbitrary, n_rotations=8, random_state=0)
+    fall = flat.mean[0] - flat.mean[-1]
+    assert abs(fall) < 3 * flat.standard_deviation[-1]
+    assert falling[0] - falling[-1] > 5 * abs(fall)
+
+
+def test_held_out_scores_keep_the_training_plan():
+    X, y = tuned(6), tuned(9, seed=1)
+    train, test = slice(0, 100), slice(100, 150)
+    curve = rotation_curve(
+        X[train],
+        y[train],
+        [0, 1],
+        n_rotations=1,
+        held_out=(X[test], y[test]),
+        score=SoftMatching(),
+        random_state=0,
+    )
+    rotation = special_ortho_group.rvs(6, random_state=np.random.RandomState(0))
+    mean = X[train].mean(axis=0)
+    for turned, score in zip((np.eye(6), rotation), curve.scores[0], strict=True):
+        matching = SoftMatching().fit((X[train] - mean) @ turned, y[train])
+        expected = matching.matching_score((X[test] - mean) @ turned, y[test])
+        assert score == pytest.approx(expected, abs=1e-9)
+    assert np.isnan(curve.standard_deviation).all()
+
+
+def test_any_function_of_two_arrays_is_followed():
+    X = tuned(5)
+    curve = rotation_curve(
+        X, X, [0, 1], score=soft_matching_distance, n_rotations=4, random_state=0
+    )
+    assert curve.mean[0] == pytest.approx(0, abs=1e-7)
+    assert curve.mean[1] > 0.3
+
+
+def test_dead_units_do_not_turn():
+    X, y = tuned(5), tuned(5, seed=1)
+    with_dead = np.insert(X, 2, 3.0, axis=1)
+    plain = rotation_curve(X, y, random_state=0).scores
+    np.testing.assert_allclose(
+        rotation_curve(with_dead, y, random_state=0).scores, plain, atol=1e-12
+    )
+
+
+def test_one_unit_has_no_rotation():
+    X = tuned(1)
+    np.testing.assert_allclose(rotation_curve(X, X, [0, 1]).scores, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"alphas": []}, ValueError, "`alphas`"),
+        ({"alphas": [0, np.nan]}, ValueError, "`alphas`"),
+        ({"n_rotations": 0}, ValueError, "`n_rotations`"),
+        ({"score": SoftMatching()}, TypeError, "function of two arrays"),
+        ({"held_out": (np.ones((5, 6)), np.ones((5, 6)))}, TypeError, "an estimator"),
+        (
+            {"held_out": (np.eye(5), np.eye(5)), "score": SoftMatching()},
+            ValueError,
+            "5 and 5 units",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, error, message):
+    X = tuned(6)
+    with pytest.raises(error, match=message):
+        rotation_curve(X, X, **arguments)
