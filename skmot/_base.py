@@ -4,7 +4,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -64,6 +64,44 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return []
 
     # -- fitting -------------------------------------------------------------------
+
+    # An inner estimator has parameters of its own, so nested validation is not skipped.
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Fit to a source and a target.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Source layers, each (n_stimuli, n_units); at least two stimuli. One array is
+            one layer. What compares populations takes all layers as one population.
+        y : LayerStack, list, dict, DataFrame or array-like
+            Target layers over the same stimuli. One dimension is one unit.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the input is not finite numbers in two dimensions, the sides differ in
+            their stimuli, there are too few stimuli, a layer has constant units only,
+            one side has several layers and the other is one bare array, or an inner
+            estimator learns no finite `cost_`.
+
+        Warns
+        -----
+        DeadUnitWarning
+            If some units are constant; once, whatever their number.
+        ConvergenceWarning
+            If a plan is not proven optimal to 1e-9 of the spread of costs, or the
+            rounds of a rotation did not settle; it says what to change.
+        """
+        self._fit_quietly(X, y)
+        self._report()
+        return self
 
     def _fit_quietly(self, X, y):
         """Fit, and leave what is to be reported to the caller."""

@@ -6,7 +6,6 @@ from numbers import Real
 
 import numpy as np
 from scipy.sparse import coo_array
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
 from skmot._pair import PairEstimator, over_all_units
@@ -35,44 +34,7 @@ from skmot.metrics._alternatives import (
 from skmot.metrics._reconstruction import mean_over_units
 
 
-class _Alternative(PairEstimator):
-    """Base of the alternatives: one `fit` for all."""
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Fit to a source and a target population.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Source population, (n_stimuli, n_units) or layers of it, which then count as
-            one population.
-        y : LayerStack, list, dict, DataFrame or array-like
-            Target population over the same stimuli. One dimension is one unit.
-
-        Returns
-        -------
-        self : estimator
-            Fitted.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the input is not finite numbers in two dimensions, the sides differ in
-            their stimuli, there are too few stimuli, a layer has constant units only,
-            or one side has several layers and the other is one bare array.
-
-        Warns
-        -----
-        DeadUnitWarning
-            If some units are constant.
-        """
-        self._fit_quietly(X, y)
-        self._report()
-        return self
-
-
-class SemiMatching(_Alternative):
+class SemiMatching(PairEstimator):
     """Semi-matching: each unit with the unit of the other side that is most like it.
 
     A unit may be the partner of many or of none ([1]_, eq. 13). Each target unit is
@@ -146,7 +108,7 @@ class SemiMatching(_Alternative):
         return _mean_distance(self.inverse_coupling_, source, target)
 
 
-class OneToOneMatching(_Alternative):
+class OneToOneMatching(PairEstimator):
     """One-to-one matching: the best assignment of units to units of their own.
 
     The rectangular assignment of the largest mean correlation ([1]_, eq. 15): every
@@ -214,7 +176,7 @@ class OneToOneMatching(_Alternative):
         return _mean_distance(self.coupling_, source, target)
 
 
-class Procrustes(_Alternative):
+class Procrustes(PairEstimator):
     """Procrustes: the orthogonal map that best aligns two populations.
 
     With X and Y centred and each of Frobenius norm 1, as [1]_ has it, T is the polar
@@ -314,7 +276,7 @@ class Procrustes(_Alternative):
         return 2.0 - 2.0 * float(agreement)
 
 
-class LinearPredictivity(_Alternative):
+class LinearPredictivity(PairEstimator):
     """Linear predictivity: a ridge regression from all source units to each target.
 
     One penalty for all target units is chosen on a validation part of the training
@@ -436,7 +398,7 @@ class _Geometry:
     statistics: UnitStatistics
 
 
-class _GeometryComparison(_Alternative):
+class _GeometryComparison(PairEstimator):
     """Base of the alternatives that compare pairs of stimuli, and so have no map.
 
     A layer's geometry is made once, however many it is compared with.

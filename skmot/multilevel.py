@@ -6,7 +6,7 @@ from itertools import product
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
@@ -33,43 +33,6 @@ class LayerCoupler(LayerEstimator):
     @abstractmethod
     def _inner(self):
         """Return the estimator, not fitted, whose clones are fitted to the pairs."""
-
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
-        """Match every pair of layers, then the layers.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Source layers, each (n_stimuli, n_units); at least two stimuli. One array is
-            one layer.
-        y : LayerStack, list, dict, DataFrame or array-like
-            Target layers over the same stimuli. One dimension is one unit.
-
-        Returns
-        -------
-        self : estimator
-            Fitted.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the input is not finite numbers in two dimensions, the sides differ in
-            their stimuli, a layer has constant units only, one side has several layers
-            and the other is one bare array, or the inner estimator learns no finite
-            `cost_`.
-
-        Warns
-        -----
-        DeadUnitWarning
-            If some units are constant; once, whatever their number.
-        ConvergenceWarning
-            If a plan is not proven optimal to 1e-9 of the spread of costs, or the
-            rounds of a rotation did not settle; it says what to change.
-        """
-        self._fit_quietly(X, y)
-        self._report()
-        return self
 
     # -- fitting -------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.sparse import issparse
 from scipy.stats import ortho_group
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -128,42 +127,6 @@ class RotationMatching(PairEstimator):
         self.tol = tol
         self.n_init = n_init
         self.random_state = random_state
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Alternate between coupling and rotation.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Source population, (n_stimuli, n_units) or layers of it; at least two
-            stimuli.
-        y : LayerStack, list, dict, DataFrame or array-like
-            Target population over the same stimuli. One dimension is one unit.
-
-        Returns
-        -------
-        self : RotationMatching
-            Fitted.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the input is not finite numbers in two dimensions, the sides differ in
-            their stimuli, a layer has constant units only, or one side has several
-            layers and the other is one bare array.
-
-        Warns
-        -----
-        DeadUnitWarning
-            If some units are constant.
-        ConvergenceWarning
-            If J still fell by more than `tol` in the last of `max_iter` rounds, or a
-            coupling is not proven optimal.
-        """
-        self._fit_quietly(X, y)
-        self._report()
-        return self
 
     def _fit_populations(self, source, target):
         problem = _RotationProblem(

@@ -3,7 +3,6 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmot._pair import PairEstimator, over_all_units
@@ -130,41 +129,6 @@ class SoftMatching(PairEstimator):
         self.metric = metric
         self.mass = mass
         self.reconstruct = reconstruct
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Find the optimal coupling of source and target units.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Source population, (n_stimuli, n_units) or layers of it; at least two
-            stimuli.
-        y : LayerStack, list, dict, DataFrame or array-like
-            Target population over the same stimuli. One dimension is one unit.
-
-        Returns
-        -------
-        self : SoftMatching
-            Fitted.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the input is not finite numbers in two dimensions, the sides differ in
-            their stimuli, a layer has constant units only, or one side has several
-            layers and the other is one bare array.
-
-        Warns
-        -----
-        DeadUnitWarning
-            If some units are constant.
-        ConvergenceWarning
-            If the plan is not proven optimal to 1e-9 of the spread of costs.
-        """
-        self._fit_quietly(X, y)
-        self._report()
-        return self
 
     def matching_score(self, X, y):
         """Score the plan by the correlations of the units it matches.
