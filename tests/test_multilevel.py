@@ -192,6 +192,26 @@ def test_swapping_the_sides_transposes_the_couplings(strategy, depths):
     )
 
 
+def test_a_planted_layer_order_is_found_by_transport_and_not_by_pairwise_best():
+    # The first source layer holds, clearly, what all target layers share; the others
+    # hold noisily what they share with their own counterpart only. One by one every
+    # target layer is nearest to the first; together only the order planted is cheap.
+    rng = np.random.default_rng(0)
+    shared, *own = rng.normal(size=(5, 200, 15))
+    X = [shared + 0.1 * rng.normal(size=shared.shape)]
+    y = [shared + 0.3 * rng.normal(size=shared.shape)]
+    for part in own:
+        X.append(shared + part + 1.5 * rng.normal(size=shared.shape))
+        y.append(shared + 0.8 * part + 0.3 * rng.normal(size=shared.shape))
+    order = rng.permutation(5)
+    X, y = rows(X, slice(150)), [y[layer][:150, ::-1] for layer in order]
+    transport = MultiLevelOT().fit(X, y)
+    np.testing.assert_array_equal(transport.coupling_.argmax(axis=0), order)
+    np.testing.assert_allclose(transport.coupling_.max(axis=0), 1 / 5)
+    pairwise = MultiLevelOT(strategy="pairwise_best").fit(X, y)
+    np.testing.assert_array_equal(pairwise.coupling_.argmax(axis=0), 0)
+
+
 # -- laws ------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ _LARGEST_TOTAL = 2**50
 
 
 def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
-    r"""Find the cheapest plan that matches a share of two uniform populations.
+    """Find the cheapest plan that matches a share of two uniform populations.
 
     Minimises sum_ij P_ij costs_ij over P >= 0 whose n rows sum to at most 1/n, whose k
     columns sum to at most 1/k, and whose entries sum to `mass` ([1]_, [2]_). Which
@@ -64,10 +64,10 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
     Notes
     -----
     *The certificate.* For any potentials with u_i + v_j <= costs_ij, and any plan of
-    row sums p_i <= 1/n that add up to `mass`,
+    row sums p_i <= 1/n that add up to `mass`, ::
 
-    .. math:: \sum_i u_i p_i = \bar u - \sum_i u_i (1/n - p_i)
-              \ge \bar u - (1 - mass) \max_i u_i,
+        sum_i u_i p_i = mean(u) - sum_i u_i (1/n - p_i)
+                     >= mean(u) - (1 - mass) max(u)
 
     and likewise for columns. So mean(u) + mean(v) - (1 - mass) (max(u) + max(v)) is a
     lower bound of the cost of every plan, and the optimum attains it: there the units
