@@ -191,7 +191,7 @@ class Procrustes(PairEstimator):
         with any of the other side (there are such where there are fewer stimuli than
         units).
     cost_ : float
-        d_O^2 = 2 - 2 |X'Y|_* ([1]_, eq. 5), from 0 to 2; lower is more alike. It is
+        ``d_O^2 = 2 - 2 |X'Y|_*`` ([1]_, eq. 5), from 0 to 2; lower is more alike. It is
         symmetric.
     dead_source_units_, dead_target_units_ : ndarray of int
         Units that are constant over the training stimuli: they take no part, predict

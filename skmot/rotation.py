@@ -22,9 +22,9 @@ class RotationMatching(PairEstimator):
 
     Alternates between the optimal coupling Q of the rotated source units with the
     target units, and the rotation R of the source that best reconstructs it from the
-    target, the orthogonal Procrustes problem argmin of |Z(X) R - Z(Y) (N Q)'|_F ([1]_,
-    section 2.3). It starts from the identity and keeps the round of least
-    J = <Q, |Z(X) R_i - Z(Y)_j|^2> / S, which never rises with squared Euclidean
+    target, the orthogonal Procrustes problem ``argmin |Z(X) R - Z(Y) (N Q)'|_F``
+    ([1]_, section 2.3). It starts from the identity and keeps the round of least
+    ``J = <Q, |Z(X) R_i - Z(Y)_j|^2> / S``, which never rises with squared Euclidean
     distance.
 
     Parameters
@@ -51,12 +51,12 @@ class RotationMatching(PairEstimator):
     rotation_ : ndarray of shape (n_live_source_units, n_live_source_units)
         R, orthogonal, between the live source units, in the order of the units.
     cost_ : float
-        |Z(X) R - Z(Y) (N Q)'|_F^2 / (S N), the reconstruction error of the source an
-        entry, over N live source units and S stimuli; lower is more alike. (The
+        ``|Z(X) R - Z(Y) (N Q)'|_F^2 / (S N)``, the reconstruction error of the source
+        an entry, over N live source units and S stimuli; lower is more alike. (The
         division is ours: undivided, as in [1]_, wide source layers weigh more.)
     n_iter_ : int
         Rounds of the start that was kept.
-    path_ : dict of ndarray of shape (n_iter_,)
+    path_ : dict of ndarray of shape (`n_iter_`,)
         "objective", J of each round, and "error", the cost of each round, of the start
         that was kept. The error may rise from round to round at unequal widths.
     duality_gap_ : float

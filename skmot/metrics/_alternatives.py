@@ -34,7 +34,7 @@ def procrustes_distance(X, Y, *, center=True, scale=True):
     """Procrustes distance between two populations, whatever their bases.
 
     ``d_O(X, Y)^2 = |X|_F^2 + |Y|_F^2 - 2 |X'Y|_*`` ([1]_, eq. 5), the last term the sum
-    of singular values. At equal sizes it is the least |X - Y Q|_F over orthogonal Q
+    of singular values. At equal sizes it is the least ``|X - Y Q|_F`` over orthogonal Q
     (eq. 4); the formula takes any sizes, as if the narrower one had units of 0 added.
 
     Parameters
