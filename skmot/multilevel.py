@@ -20,6 +20,9 @@ from skmot.layers import LayerStack, layer_label
 from skmot.soft_matching import SoftMatching
 from skmot.transport import solve_transport
 
+# Costs closer than this share of their spread are ties: sums of float64 costs are good
+# to about 1e-13, and a plan may be that much above the optimum.
+_COMPARED_DECIMALS = 12
 STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted")
 
 
@@ -38,6 +41,10 @@ class LayerCoupler(LayerEstimator):
 
     def _fit(self, source, target):
         inner = self._inner()
+        if isinstance(inner, LayerEstimator):
+            # Its own `fit`, which would do this, is not what fits the pairs.
+            inner._validate_params()
+        self._fold_shortfalls = []
         prepared = [
             _prepare_layers(inner, stack, layout)
             for stack, layout in (
@@ -84,11 +91,12 @@ class LayerCoupler(LayerEstimator):
                     (target, self._target_layout),
                 )
             ]
-            costs = Parallel(n_jobs=self.n_jobs)(
+            read = Parallel(n_jobs=self.n_jobs)(
                 delayed(_fit_and_read_cost)(clone(inner), *pair)
                 for pair in product(*(zip(*side, strict=True) for side in sides))
             )
-            total += np.reshape(costs, total.shape)
+            total += np.reshape([cost for cost, _ in read], total.shape)
+            self._fold_shortfalls += [found for _, part in read for found in part]
         return total / len(folds)
 
     def _check_costs(self, costs):
@@ -103,7 +111,7 @@ class LayerCoupler(LayerEstimator):
         return costs
 
     def _couple_layers(self):
-        costs = self.layer_costs_
+        costs, spread = _comparable(self.layer_costs_)
         self.duality_gap_ = 0.0
         self._outer_converged = True
         if self.strategy == "pairwise_best":
@@ -112,23 +120,22 @@ class LayerCoupler(LayerEstimator):
                 costs.argmin(axis=1), costs.T.shape
             ).T
         else:
-            plan = solve_transport(costs)
-            self.duality_gap_ = plan.duality_gap
+            plan, flow = _plan_layers(costs)
+            self.duality_gap_ = plan.duality_gap * spread
             self._outer_converged = plan.converged
             if self.strategy == "single_best":
-                flow = plan.flow.toarray()
                 self.coupling_ = _one_a_column(_largest(flow, costs), costs.shape)
                 self.inverse_coupling_ = _one_a_column(
                     _largest(flow.T, costs.T), costs.T.shape
                 ).T
             else:
-                coupling = plan.coupling.toarray()
+                coupling = flow / flow.sum()
                 if self.strategy == "permuted":
                     random = check_random_state(self.random_state)
                     coupling = coupling[random.permutation(len(coupling))]
                 self.coupling_ = coupling
                 self.inverse_coupling_ = coupling.copy()
-        self.cost_ = float((self.coupling_ * costs).sum())
+        self.cost_ = float((self.coupling_ * self.layer_costs_).sum())
 
     def _cost_on(self, source, target):
         total = 0.0
@@ -148,7 +155,9 @@ class LayerCoupler(LayerEstimator):
         return total
 
     def _shortfalls(self):
-        found = [] if self._outer_converged else [("duality gap", self.duality_gap_)]
+        found = list(self._fold_shortfalls)
+        if not self._outer_converged:
+            found.append(("duality gap", self.duality_gap_))
         for estimator in (estimator for row in self.inner_ for estimator in row):
             if isinstance(estimator, LayerEstimator):
                 found += estimator._shortfalls()
@@ -361,11 +370,22 @@ def _fit_pair(inner, source, target):
 
 
 def _fit_and_read_cost(inner, source, target):
-    """Fit to training layers and read the cost on held-out ones, (train, test) each."""
+    """Fit to training layers and read the cost on held-out ones, (train, test) each.
+
+    Returns
+    -------
+    cost : float
+        On the held-out layers.
+    shortfalls : list
+        As `LayerEstimator._shortfalls` has them.
+    """
     fitted = _fit_pair(inner, source[0], target[0])
-    return fitted.held_out_cost(
+    cost = fitted.held_out_cost(
         *(_as_taken(inner, test, "a held-out fold") for _, test in (source, target))
     )
+    # Fold fits are not kept, but what they fell short of is reported.
+    shortfalls = fitted._shortfalls() if isinstance(fitted, LayerEstimator) else []
+    return cost, shortfalls
 
 
 def _as_taken(inner, layer, where):
@@ -400,6 +420,45 @@ def _one_a_column(rows, shape):
     coupling = np.zeros(shape)
     coupling[rows, np.arange(shape[1])] = 1.0 / shape[1]
     return coupling
+
+
+def _comparable(costs):
+    """Bring costs to [0, 1], without the digits that differ by rounding only.
+
+    The costs of two layers that are copies of each other differ in their last digits,
+    and not the same ones when the sides are swapped: they are ties.
+
+    Returns
+    -------
+    costs : ndarray of shape (n_source_layers, n_target_layers)
+        What plans and ties are decided by.
+    spread : float
+        What their differences are to be multiplied by.
+    """
+    spread = float(np.ptp(costs))
+    if spread == 0:
+        return np.zeros_like(costs), 0.0
+    return np.round((costs - costs.min()) / spread, _COMPARED_DECIMALS), spread
+
+
+def _plan_layers(costs):
+    """Solve the outer problem the same way round whichever network is the source.
+
+    Where several plans are as cheap, swapping the sides then gives the same one.
+
+    Returns
+    -------
+    plan : TransportResult
+        Of the problem, or of its transpose.
+    flow : ndarray of int of shape (n_source_layers, n_target_layers)
+        The plan in whole numbers.
+    """
+    turned = costs.shape[0] > costs.shape[1] or (
+        costs.shape[0] == costs.shape[1] and costs.T.tolist() < costs.tolist()
+    )
+    plan = solve_transport(costs.T if turned else costs)
+    flow = plan.flow.toarray()
+    return plan, flow.T if turned else flow
 
 
 def _largest(flow, costs):

@@ -4,13 +4,14 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, is_regressor
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.utils import get_tags
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import CKA, LayerStack, MultiLevelOT, RotationMatching, SoftMatching
 from skmot.exceptions import DeadUnitWarning
+from skmot.transport import solve_transport
 from tests import reference
 from tests.networks import random_networks, rows
 
@@ -617,3 +618,51 @@ def test_an_inner_estimator_that_reads_no_other_stimuli_is_named():
     X, y, *_ = split()
     with pytest.raises(TypeError, match="MeanDifference has no `held_out_cost"):
         MultiLevelOT(MeanDifference(), cost_cv=3).fit(X, y)
+
+
+# -- settings of the inner estimator ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        (SoftMatching(metric="corelation"), "'metric' parameter of SoftMatching"),
+        (SoftMatching(mass=2.0), "'mass' parameter of SoftMatching"),
+        (MultiLevelOT(strategy="best"), "'strategy' parameter of MultiLevelOT"),
+        (MultiLevelOT(SoftMatching("no")), "'metric' parameter of SoftMatching"),
+        (RotationMatching(max_iter=0), "'max_iter' parameter of RotationMatching"),
+        (CKA(debiased="no"), "'debiased' parameter of CKA"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_of_an_inner_estimator_are_refused(inner, message):
+    X, y, *_ = split()
+    with pytest.raises(ValueError, match=message):
+        MultiLevelOT(inner).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:numItermax reached")
+def test_folds_short_of_their_tolerance_are_not_silent(monkeypatch):
+    X, y, *_ = split()
+    calls = []
+
+    def interrupted_in_folds(costs):
+        calls.append(costs.shape)
+        # Twelve pairs are fitted to all stimuli first, then folds.
+        return solve_transport(costs, **({"max_pivots": 1} if len(calls) > 12 else {}))
+
+    monkeypatch.setattr("skmot.transport._tuning.solve_transport", interrupted_in_folds)
+    with pytest.warns(ConvergenceWarning, match="did not reach the tolerance"):
+        MultiLevelOT(cost_cv=2).fit(X, y)
+
+
+@pytest.mark.parametrize("strategy", ["transport", "single_best", "pairwise_best"])
+def test_copies_of_layers_do_not_break_the_law_of_swapping(strategy):
+    X, y, *_ = split()
+    # Copies in another order of units: their costs differ by rounding only.
+    X, y = [X[0], X[1], X[1][:, ::-1]], [y[0], y[0][:, ::-1], y[1]]
+    for source, target in ((X, y), (X[:2], y), (X, [*y, y[2][:, ::-1]])):
+        forth = MultiLevelOT(strategy=strategy).fit(source, target)
+        back = MultiLevelOT(strategy=strategy).fit(target, source)
+        np.testing.assert_array_equal(forth.coupling_.T, back.inverse_coupling_)
+        np.testing.assert_array_equal(forth.inverse_coupling_.T, back.coupling_)
