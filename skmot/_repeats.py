@@ -117,6 +117,23 @@ def split_half_reliability(trials, codes, n_halves, random, repeats=None):
     return reliabilities
 
 
+def say_largest(reliabilities):
+    """Say in a message what the largest reliability or ceiling is, of those known.
+
+    Parameters
+    ----------
+    reliabilities : ndarray of shape (n_units,)
+        NaN where a unit has none.
+
+    Returns
+    -------
+    largest : str
+        Three digits of it; "missing" where no unit has one.
+    """
+    counted = reliabilities[~np.isnan(reliabilities)]
+    return f"{counted.max():.3g}" if counted.size else "missing"
+
+
 def _draw_halves(codes, halves, random, repeats):
     """Return two matrices that average disjoint random halves of each stimulus."""
     if repeats is None:

@@ -68,6 +68,11 @@ class SemiMatching(PairEstimator):
     SoftMatching : Where every unit of both sides takes part alike.
     skmot.metrics.semi_matching_score : The score of two arrays, without an estimator.
 
+    Notes
+    -----
+    In `held_out_cost` pairs whose target unit is constant over the stimuli given are
+    left out, and those whose source unit only is have a distance of 1.
+
     References
     ----------
     .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
@@ -137,6 +142,12 @@ class OneToOneMatching(PairEstimator):
     --------
     SoftMatching : The same at equal sizes; at others, no unit is left over.
     skmot.metrics.rectangular_matching_score : The score of two arrays.
+
+    Notes
+    -----
+    In `held_out_cost` pairs whose target unit is constant over the stimuli given are
+    left out, and those whose source unit only is have a distance of 1: where units fall
+    silent it is not symmetric, as `cost_` is.
 
     References
     ----------
@@ -601,17 +612,11 @@ def _carry_pairs(plan, units):
 def _mean_distance(plan, source, target):
     """Return the mean correlation distance of pairs on other stimuli."""
     sources, targets = plan.nonzero()
-    # As in a fit, units that are constant over the stimuli take no part.
-    counted = ~(constant_units(source)[sources] | constant_units(target)[targets])
-    if not counted.any():
-        raise ValueError(
-            "Every matched pair of units has one that is constant over the held-out "
-            "stimuli: no cost is defined. Hold out more stimuli."
-        )
-    distances = 1.0 - column_correlations(
-        source[:, sources[counted]], target[:, targets[counted]]
+    # As in scores: targets that are constant are left out, and what is constant beside
+    # a target that varies correlates 0 with it.
+    return 1.0 - mean_over_units(
+        column_correlations(target[:, targets], source[:, sources]), "y"
     )
-    return float(distances.mean())
 
 
 def _relative_deviations(statistics, where):

@@ -9,7 +9,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
-from skmot._validation import read_side, warn_about_dead_units
+from skmot._validation import check_fit_pair, read_side, warn_about_dead_units
 from skmot.soft_matching import SoftMatching
 
 # Every twentieth: a fold's noise hides finer corners, and each mass is a fit a fold.
@@ -116,7 +116,7 @@ def mass_curve(X, y, masses=_MASSES, *, estimator=None, cv=5, n_jobs=None):
         )
     estimator._validate_params()
     # All checks of the input are those of a fit, so these come first.
-    fitted = [_fit_quietly(estimator, mass, X, y) for mass in masses]
+    fitted = _fit_masses(estimator, masses, X, y)
     source, target = read_side(X, "X")[0], read_side(y, "y")[0]
     folds = Parallel(n_jobs=n_jobs)(
         delayed(_read_fold)(estimator, masses, source, target, train, test)
@@ -217,15 +217,30 @@ def _check_masses(masses):
     return masses
 
 
-def _fit_quietly(estimator, mass, X, y):
-    return clone(estimator).set_params(mass=float(mass))._fit_quietly(X, y)
+def _fit_masses(estimator, masses, X, y):
+    """Fit every mass to units that are made ready once."""
+    *stacks, source_layout, target_layout = check_fit_pair(clone(estimator), X, y)
+    populations = [
+        estimator._prepare(
+            stack.layers[0] if layout.is_bare else stack, layout.argument
+        )
+        for stack, layout in zip(stacks, (source_layout, target_layout), strict=True)
+    ]
+    fitted = []
+    for mass in masses:
+        matching = clone(estimator).set_params(mass=float(mass))
+        matching._fit_prepared(*populations)
+        # What is scored is averaged over layers, as they were given.
+        matching._source_layout = source_layout
+        matching._target_layout = target_layout
+        fitted.append(matching)
+    return fitted
 
 
 def _read_fold(estimator, masses, source, target, train, test):
     """Return held-out costs and scores, and gaps of what is not proven optimal."""
     costs, scores, gaps = [], [], []
-    for mass in masses:
-        matching = _fit_quietly(estimator, mass, source[train], target[train])
+    for matching in _fit_masses(estimator, masses, source[train], target[train]):
         costs.append(matching.held_out_cost(source[test], target[test]))
         scores.append(matching.score(source[test], target[test]))
         gaps.append(_shortfall(matching))

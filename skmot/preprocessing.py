@@ -18,7 +18,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmot._labels import as_labels
-from skmot._repeats import average_trials, split_half_reliability, stimulus_codes
+from skmot._repeats import (
+    average_trials,
+    say_largest,
+    split_half_reliability,
+    stimulus_codes,
+)
 from skmot._validation import (
     check_later_side,
     check_layer,
@@ -431,7 +436,7 @@ class ReliabilitySelector(_UnitSelector, auto_wrap_output_keys=None):
             if units.size == 0:
                 raise ValueError(
                     f"No unit of {where} has a reliability of at least "
-                    f"{self.threshold}: the largest is {_largest(reliabilities)}. "
+                    f"{self.threshold}: the largest is {say_largest(reliabilities)}. "
                     "Lower `threshold`, or leave the layer out."
                 )
             return reliabilities, units
@@ -852,11 +857,6 @@ def _given_layers(given, structure):
             yield from _given_layers(own, part)
         else:
             yield own
-
-
-def _largest(reliabilities):
-    counted = reliabilities[~np.isnan(reliabilities)]
-    return f"{counted.max():.3g}" if counted.size else "missing"
 
 
 def _each(learned, function):

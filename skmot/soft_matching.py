@@ -89,6 +89,13 @@ class SoftMatching(PairEstimator):
     MultiLevelOT : The same for every pair of layers, and a coupling of layers above.
     skmot.metrics.soft_matching_score : The score of two arrays, without an estimator.
 
+    Notes
+    -----
+    `held_out_cost` with "correlation" or "cosine" is 1 - :meth:`matching_score`: a
+    target unit that is constant over the stimuli given is left out, and pairs with a
+    source unit that is have a distance of 1 (silent there, it tells nothing of its
+    counterpart). Where units fall silent it is therefore not symmetric, as `cost_` is.
+
     References
     ----------
     .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
@@ -178,13 +185,7 @@ class SoftMatching(PairEstimator):
             strict=True,
         )
         plan = self.coupling_.tocoo()
-        counted = ~constant[1][plan.col]
-        if not counted.any():
-            raise ValueError(
-                "Every matched unit of y is constant over the stimuli scored: no "
-                "correlation is defined. Score on more stimuli."
-            )
-        return _mean_product(plan, vectors, counted)
+        return _mean_product(plan, vectors, constant[1])
 
     def _fit_populations(self, source, target):
         result = match_tuning_curves(source.curves, target.curves, self.mass)
@@ -243,14 +244,7 @@ class SoftMatching(PairEstimator):
             *(_unit_vectors([side], self.metric) for side in (source, target)),
             strict=True,
         )
-        # As in a fit, units that are constant over the stimuli take no part.
-        counted = ~(constant[0][plan.row] | constant[1][plan.col])
-        if not counted.any():
-            raise ValueError(
-                "Every matched pair of units has one that is constant over the "
-                "held-out stimuli: no cost is defined. Hold out more stimuli."
-            )
-        return 1.0 - _mean_product(plan, vectors, counted)
+        return 1.0 - _mean_product(plan, vectors, constant[1])
 
     @property
     def _curves_metric(self):
@@ -282,8 +276,14 @@ def _unit_vectors(layers, metric):
     return np.concatenate(vectors, axis=1), np.concatenate(constant)
 
 
-def _mean_product(plan, vectors, counted):
-    """Average the products of matched units, over the pairs that count."""
+def _mean_product(plan, vectors, constant_targets):
+    """Average the products of matched units, over targets that are not constant."""
+    counted = ~constant_targets[plan.col]
+    if not counted.any():
+        raise ValueError(
+            "Every matched unit of y is constant over the stimuli given: no "
+            "correlation is defined. Give more stimuli."
+        )
     weights = plan.data[counted]
     products = paired_products(*vectors, plan.row[counted], plan.col[counted])
     return float(weights @ products / weights.sum())

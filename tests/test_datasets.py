@@ -7,7 +7,6 @@ from scipy.optimize import nnls
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
-from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from skmot import LayerStack, MultiLevelOT
@@ -97,7 +96,6 @@ def test_training_and_recording_use_different_digits(monkeypatch):
     np.testing.assert_array_equal(
         both[np.lexsort(both.T)], everything[np.lexsort(everything.T)]
     )
-    assert train_test_split(everything, test_size=0.5)[1].shape == stimuli.shape
 
 
 def test_a_seed_gives_the_same_networks_and_another_seed_others():

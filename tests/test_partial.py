@@ -12,7 +12,7 @@ from skmot.exceptions import DeadUnitWarning
 from skmot.partial import curve_corner, mass_curve
 from skmot.transport import TuningCurves, match_tuning_curves, solve_partial_transport
 from tests import reference
-from tests.networks import random_networks
+from tests.networks import random_networks, rows
 
 DISTANCES = {
     "correlation": reference.correlation_distances,
@@ -267,7 +267,7 @@ def test_held_out_squared_distance_keeps_centre_and_scale_of_training(mass):
     assert matching.held_out_cost(X[40:], Y[40:]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_units_constant_over_the_held_out_stimuli_take_no_part():
+def test_held_out_cost_leaves_out_constant_targets_and_counts_constant_sources_as_0():
     X, Y = populations(4, 4)
     matching = SoftMatching().fit(X[:40], Y[:40])
     plan = matching.coupling_.toarray()
@@ -275,13 +275,31 @@ def test_units_constant_over_the_held_out_stimuli_take_no_part():
     held_out_X, held_out_Y = X[40:].copy(), Y[40:].copy()
     held_out_X[:, 1], held_out_Y[:, 2] = 5.0, -1.0
     kept = plan.copy()
-    kept[1] = kept[:, 2] = 0.0
+    kept[:, 2] = 0.0
+    distances[1] = 1.0
     assert matching.held_out_cost(held_out_X, held_out_Y) == pytest.approx(
         np.sum(kept * distances) / kept.sum()
     )
     held_out_X[:] = 1.0
-    with pytest.raises(ValueError, match="no cost is defined"):
+    assert matching.held_out_cost(held_out_X, held_out_Y) == 1.0
+    held_out_Y[:] = 1.0
+    with pytest.raises(ValueError, match="Every matched unit of y is constant"):
         matching.held_out_cost(held_out_X, held_out_Y)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("mass", [0.6, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_held_out_cost_is_one_minus_the_matching_score(metric, mass, seed):
+    # Sparse: of ten stimuli held out many units see none they respond to.
+    X, Y = (np.maximum(part - 1, 0) for part in planted(seed=seed))
+    matching = SoftMatching(metric, mass).fit(X[:280], Y[:280])
+    held_out = X[290:], Y[290:]
+    for layer in held_out:
+        assert (layer.max(axis=0) == 0).any()
+    assert matching.held_out_cost(*held_out) == pytest.approx(
+        1 - matching.matching_score(*held_out), abs=1e-12
+    )
 
 
 # -- units without a counterpart -------------------------------------------------------
@@ -387,8 +405,30 @@ def test_curves_are_the_same_for_stacks_and_for_any_number_of_jobs():
     ):
         np.testing.assert_array_equal(other.held_out_costs, plain.held_out_costs)
         np.testing.assert_array_equal(other.held_out_scores, plain.held_out_scores)
-    networks = random_networks()
-    assert mass_curve(*networks, masses, cv=3).held_out_costs.shape == (3, 3)
+    X, Y = random_networks()
+    curve = mass_curve(X, Y, masses, cv=KFold(3))
+    for row, (train, test) in enumerate(KFold(3).split(X[0])):
+        for column, mass in enumerate(masses):
+            fitted = SoftMatching(mass=mass).fit(rows(X, train), rows(Y, train))
+            held_out = rows(X, test), rows(Y, test)
+            assert curve.held_out_costs[row, column] == fitted.held_out_cost(*held_out)
+            # A mean over layers of the mean over their units.
+            assert curve.held_out_scores[row, column] == fitted.score(*held_out)
+
+
+def test_units_are_made_ready_once_a_fold(monkeypatch):
+    X, Y = populations()
+    prepared, prepare = [], SoftMatching._prepare
+
+    def counting(self, layer, where):
+        if where.startswith("X") and not isinstance(layer, LayerStack):
+            prepared.append(where)
+        return prepare(self, layer, where)
+
+    monkeypatch.setattr(SoftMatching, "_prepare", counting)
+    mass_curve(X, LayerStack(Y), [0.2, 0.5, 0.8, 1.0], cv=3)
+    # For each of the folds, and for all stimuli.
+    assert len(prepared) == 4
 
 
 def test_one_fold_has_no_standard_error():

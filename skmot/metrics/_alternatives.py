@@ -1,5 +1,7 @@
 """The alternatives that the papers compare soft matching with."""
 
+import math
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
@@ -639,7 +641,8 @@ def split_stimuli(n_stimuli, shares, random_state):
     n_stimuli : int
         Number of stimuli.
     shares : sequence of float
-        Of each part but the last, rounded to whole stimuli, and two at least.
+        Of each part but the last, rounded up to whole stimuli, as scikit-learn does,
+        and two at least.
     random_state : int, RandomState instance or None
         Of the split.
 
@@ -658,7 +661,7 @@ def split_stimuli(n_stimuli, shares, random_state):
             raise ValueError(
                 f"Shares of the stimuli must be between 0 and 1; got {share}."
             )
-    sizes = [max(_LEAST_PART, round(share * n_stimuli)) for share in shares]
+    sizes = [max(_LEAST_PART, math.ceil(share * n_stimuli)) for share in shares]
     if n_stimuli - sum(sizes) < _LEAST_PART:
         raise ValueError(
             f"n_samples={n_stimuli} stimuli cannot be split into parts of {sizes} for "

@@ -7,7 +7,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from skmot._labels import as_labels
-from skmot._repeats import split_half_reliability, stimulus_codes
+from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
 from skmot._validation import check_layer
 
 
@@ -299,7 +299,7 @@ def _correct(scores, ceilings, threshold, where):
     if not kept.any():
         raise ValueError(
             f"No unit of `unit_scores`{where} is left: the largest ceiling of its "
-            f"{len(scores)} units is {_largest(ceilings)} and the threshold "
+            f"{len(scores)} units is {say_largest(ceilings)} and the threshold "
             f"{threshold}. Lower the threshold, or leave the layer out."
         )
     corrected = np.full(scores.shape, np.nan)
@@ -310,8 +310,3 @@ def _correct(scores, ceilings, threshold, where):
         kept=kept,
         n_left_out=int(np.count_nonzero(~kept)),
     )
-
-
-def _largest(ceilings):
-    counted = ceilings[~np.isnan(ceilings)]
-    return f"{counted.max():.3g}" if counted.size else "missing"

@@ -11,10 +11,12 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group, spearmanr
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import (
+    _alternatives,
     linear_cka,
     linear_predictivity_score,
     procrustes_distance,
@@ -229,6 +231,17 @@ def test_geometries_say_how_many_stimuli_they_need(score, least):
 
 
 # -- linear predictivity ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_stimuli", [40, 41, 44, 47, 101])
+def test_parts_of_stimuli_have_the_sizes_of_scikit_learn(n_stimuli):
+    for share in (0.1, 0.125, 0.2):
+        part, rest = _alternatives.split_stimuli(n_stimuli, [share], 0)
+        expected = train_test_split(np.arange(n_stimuli), test_size=share)
+        assert (len(rest), len(part)) == tuple(map(len, expected))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([part, rest])), np.arange(n_stimuli)
+        )
 
 
 def slow_predictivity(X, Y, parts, alphas):
