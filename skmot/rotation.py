@@ -85,6 +85,12 @@ class RotationMatching(PairEstimator):
     With fewer stimuli than units, or fewer target units than source units, many R are
     as good; the one nearest to the identity is taken.
 
+    A rotation mixes all units, so one that hardly varies over the training stimuli (a
+    ReLU unit that answers to a single one, say) and does on others, where it is then
+    thousands of deviations from its mean, spoils the reconstruction of all. Leave such
+    units out, for instance by :class:`skmot.preprocessing.ReliabilitySelector` or by
+    `LayerwiseTransformer(VarianceThreshold(...))`.
+
     References
     ----------
     .. [1] Representational alignment across model layers and brain regions with

@@ -38,9 +38,10 @@ def source_score(estimator, X, y):
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
-        Fitted, with `inverse_score`. A Pipeline's earlier steps are applied to `X`, and
-        its last one scores: what is reconstructed is the transformed source.
+    estimator : estimator, Pipeline or search
+        Fitted, with `inverse_score`; of a search its best estimator. A Pipeline's
+        earlier steps are applied to `X`, and its last one scores: what is reconstructed
+        is the transformed source.
     X, y : LayerStack or anything that reads as one
         Held-out source and target.
 
@@ -90,15 +91,16 @@ def negative_cost(estimator, X, y=None):
     >>> round(negative_cost(SoftMatching().fit(X, X), X, X), 3) == 0
     True
     """
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return -estimator.cost_
+    return -_last_step(estimator)[1].cost_
 
 
-def _last_step(estimator, X):
-    """Apply the earlier steps of a Pipeline; other estimators are their own last."""
-    while isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        estimator = estimator[-1]
+def _last_step(estimator, X=None):
+    """Return the estimator that a Pipeline or a search ends in, and X as it sees it."""
+    while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+        if isinstance(estimator, Pipeline):
+            if X is not None and len(estimator.steps) > 1:
+                X = estimator[:-1].transform(X)
+            estimator = estimator[-1]
+        else:
+            estimator = estimator.best_estimator_
     return X, estimator

@@ -190,3 +190,18 @@ def test_estimators_without_an_inverse_or_a_cost_are_errors(networks):
         source_score(regression, X, y)
     with pytest.raises(AttributeError, match="cost_"):
         negative_cost(regression, X, y)
+
+
+def test_searches_score_as_their_best_estimator():
+    X, y = (LayerStack(layers) for layers in random_networks())
+    search = GridSearchCV(
+        make_pipeline(UnitSubsampler(random_state=0), MultiLevelOT()),
+        {"multilevelot__strategy": ["transport", "pairwise_best"]},
+        cv=3,
+        scoring=source_score,
+    ).fit(X, y)
+    best = search.best_estimator_
+    assert source_score(search, X, y) == best[-1].inverse_score(best[0].transform(X), y)
+    assert negative_cost(search, X, y) == -best[-1].cost_
+    nested = cross_val_score(search, X, y, cv=3, scoring=source_score)
+    assert np.isfinite(nested).all()
