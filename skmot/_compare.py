@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,17 +9,16 @@ from numbers import Integral
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmot._base import DIRECTIONS
-from skmot._held_out import layer_scores, reconstruct
+from skmot._held_out import layer_scores, reconstruct, unwrap
 from skmot._labels import check_same_stimuli
 from skmot._splits import make_splits, read_groups
 from skmot._validation import check_same_length, read_side
-from skmot.metrics._scorers import _last_step
+from skmot._warnings import recorded_warnings, repeat_warnings
 
 COLUMNS = (
     "source",
@@ -33,6 +31,7 @@ COLUMNS = (
     "seconds",
 )
 _PAIR = ("source", "target", "method", "direction")
+_LARGEST_SEED = np.iinfo(np.int32).max
 
 
 @validate_params(
@@ -68,7 +67,10 @@ def compare(
     sources, targets : dict of LayerStack, list, dict, DataFrame or array-like
         Networks by name, all over the same stimuli.
     methods : dict of estimators
-        Estimators by name; cloned, not changed.
+        Estimators by name; cloned, not changed. Pipelines, searches
+        (:class:`~sklearn.model_selection.GridSearchCV`, by its best estimator) and
+        :class:`skmot.preprocessing.TransformedTargetLayers`, scored on the transformed
+        target, may wrap them.
     cv : int, splitter or iterable of (train, test)
         The splits, as scikit-learn takes them. With groups, a number means
         :class:`StimulusKFold`.
@@ -85,7 +87,9 @@ def compare(
     n_bootstrap : int, default=1000
         Resamples of the stimuli, for :meth:`Comparison.differences`.
     random_state : int, RandomState instance or None, default=None
-        Of the resamples.
+        Of the resamples and the fits: each fit of a method whose `random_state`, at
+        any depth, is None gets its own seed. A method's own int is kept, and then every
+        fit makes the same draws: `MultiLevelOT(strategy="permuted")` should have none.
     verbose : bool, default=True
         Whether to print what the comparison costs: the number of fits before it starts,
         and a time once each method was fitted to the first pair.
@@ -99,14 +103,15 @@ def compare(
     ------
     ValueError, TypeError
         If there is no network or method, networks differ in their stimuli, groups
-        straddle a split, a method has neither a prediction nor a `cost_`, or a method
-        cannot be fitted or scored; the latter names the method and the pair.
+        straddle a split, a method has neither a prediction nor a `cost_`, or none in
+        the `directions`, or a method cannot be fitted or scored; the latter names the
+        method and the pair.
 
     Warns
     -----
     Warning
         What the fits warn of, each once with its first method and pair and with how
-        often it came, wherever the fits ran.
+        often it came, wherever the fits ran and whatever numbers it gives.
 
     Notes
     -----
@@ -148,14 +153,13 @@ def compare(
     n_rows = len(next(iter(networks[0].values())))
     codes = None if groups is None else read_groups(groups, n_rows)
     splits = make_splits(cv, n_rows, codes)
+    random = check_random_state(random_state)
     counts = _draw_counts(
-        np.arange(n_rows) if codes is None else codes,
-        n_bootstrap,
-        check_random_state(random_state),
+        np.arange(n_rows) if codes is None else codes, n_bootstrap, random
     )
     pairs = [(source, target) for source in networks[0] for target in networks[1]]
     tasks = [
-        _Fit(source, target, method, number)
+        _Fit(source, target, method, number, random.randint(_LARGEST_SEED))
         for source, target in pairs
         for number in range(len(splits))
         for method in methods
@@ -195,7 +199,8 @@ def compare(
             flush=True,
         )
     results += run(rest, n_jobs)
-    _repeat_warnings(tasks, results)
+    # repeat_warnings, compare, scikit-learn's wrapper, the caller.
+    repeat_warnings([entry for result in results for entry in result.log], stacklevel=4)
     resampled = {}
     for task, result in zip(tasks, results, strict=True):
         for direction, scores in result.resampled.items():
@@ -375,6 +380,7 @@ class _Fit:
     target: object
     method: object
     split: int
+    seed: int
 
     @property
     def pair(self):
@@ -393,23 +399,28 @@ class _Result:
 
     rows: list
     resampled: dict
-    warned: list
+    log: list
 
 
 def _fit_and_score(task, method, source, target, split, directions, counts):
     train, test = split
-    rows, resampled = [], {}
-    # A worker's warnings would be lost: the caller is given them to repeat.
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    rows, resampled, log = [], {}, []
+    with recorded_warnings(log, str(task)):
         try:
+            unfitted = clone(method)
+            _seed(unfitted, task.seed)
             started = time.perf_counter()
-            fitted = clone(method).fit(source[train], target[train])
+            fitted = unfitted.fit(source[train], target[train])
             seconds = time.perf_counter() - started
             scored = _score(fitted, source[test], target[test], directions, counts)
         except (TypeError, ValueError) as error:
             error.add_note(f"({task})")
             raise
+    if not scored:
+        raise ValueError(
+            f"Method {task.method!r} has no `inverse_predict`, so that nothing can be "
+            f"scored in directions={tuple(directions)}: add 'target', or leave it out."
+        )
     for direction, layers, scores, resamples in scored:
         if resamples is not None:
             resampled[direction] = resamples
@@ -426,31 +437,40 @@ def _fit_and_score(task, method, source, target, split, directions, counts):
             }
             for layer, score in zip(layers, scores, strict=True)
         ]
-    warned = [(warning.category, str(warning.message)) for warning in caught]
-    return _Result(rows, resampled, warned)
+    return _Result(rows, resampled, log)
+
+
+def _seed(estimator, seed):
+    """Give every `random_state` that is None, at any depth, a seed of its own."""
+    random = check_random_state(seed)
+    parameters = estimator.get_params()
+    unseeded = {
+        name: random.randint(_LARGEST_SEED)
+        for name in sorted(parameters)
+        if name.split("__")[-1] == "random_state" and parameters[name] is None
+    }
+    if unseeded:
+        estimator.set_params(**unseeded)
 
 
 def _score(fitted, source, target, directions, counts):
     """Score each direction a fitted estimator has; else read its cost."""
+    names = {"target": target.names, "source": source.names}
+    fitted, source, target = unwrap(fitted, source, target)
     if not hasattr(fitted, "predict"):
-        last = fitted
-        while isinstance(last, Pipeline):
-            last = last[-1]
-        if not hasattr(last, "cost_"):
+        if not hasattr(fitted, "cost_"):
             raise TypeError(
-                f"{type(last).__name__} has no `predict` and learned no `cost_`: there "
-                "is nothing to compare."
+                f"{type(fitted).__name__} has no `predict` and learned no `cost_`: "
+                "there is nothing to compare."
             )
-        return [("cost", [None], [last.cost_], None)]
+        return [("cost", [None], [fitted.cost_], None)]
     scored = []
     for direction in directions:
-        inverse = _last_step(fitted, source)[1] if direction == "source" else None
-        if inverse is not None and not hasattr(inverse, "inverse_predict"):
+        if direction == "source" and not hasattr(fitted, "inverse_predict"):
             continue
         parts = reconstruct(fitted, direction, source, target)
         scores = layer_scores(parts)
-        names = (target if direction == "target" else source).names
-        layers = range(len(scores)) if names is None else names
+        layers = names[direction] or range(len(scores))
         resampled = np.zeros(len(counts))
         for part in parts:
             resampled += part.weight * part.resampled_scores(counts)
@@ -481,21 +501,6 @@ def _draw_counts(codes, n_bootstrap, random):
     n_groups = codes.max() + 1
     drawn = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), n_bootstrap)
     return drawn[:, codes].astype(np.float64)
-
-
-def _repeat_warnings(tasks, results):
-    """Warn of what the fits warned of, once each."""
-    found = {}
-    for task, result in zip(tasks, results, strict=True):
-        for category, message in result.warned:
-            found.setdefault((category, message), []).append(task)
-    for (category, message), places in found.items():
-        warnings.warn(
-            f"{message} ({places[0]}; {len(places)} time(s) in all)",
-            category,
-            # _repeat_warnings, compare, scikit-learn's wrapper, the caller.
-            stacklevel=4,
-        )
 
 
 def _average(rows, by):

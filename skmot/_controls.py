@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
@@ -18,13 +18,13 @@ from sklearn.utils._param_validation import (
 )
 
 from skmot._base import DIRECTIONS
-from skmot._held_out import Reconstruction, layer_scores, reconstruct
+from skmot._held_out import Reconstruction, layer_scores, reconstruct, unwrap
 from skmot._labels import check_same_stimuli
 from skmot._splits import make_splits, read_groups
-from skmot._units import _unit_columns, column_correlations
+from skmot._units import _unit_columns, column_correlations, constant_units
 from skmot._validation import check_layer, check_same_length, read_side
+from skmot._warnings import recorded_warnings, repeat_warnings
 from skmot.layers import LayerStack
-from skmot.metrics._scorers import _last_step
 from skmot.multilevel import LayerCoupler, _as_columns, _predict
 
 CONTROLS = ("layers", "stimuli", "basis")
@@ -82,6 +82,8 @@ def permutation_control(
         With `predict`, or `inverse_predict` for `direction="source"`; cloned, not
         changed. For `control="layers"` a :class:`skmot.MultiLevelOT` or
         :class:`skmot.MultiLevelOTRotation`, or a Pipeline that ends in one.
+        Of a :class:`skmot.preprocessing.TransformedTargetLayers` the transformed target
+        is scored.
     X, y : LayerStack, list, dict, DataFrame or array-like
         Source and target layers over the same stimuli.
     control : {"layers", "stimuli", "basis"}
@@ -95,7 +97,9 @@ def permutation_control(
           The fits are kept, unless `refit`.
         - "basis": which units the source layers consist of. Each layer is rotated by
           a random rotation, uniform in SO(N), and the estimator fitted anew: this costs
-          `n_permutations` times the number of splits fits, and the rotations.
+          `n_permutations` times the number of splits fits, and the rotations. Units
+          that are constant over the training rows of a split have no tuning to turn and
+          stay as they are.
     cv : int, splitter or iterable of (train, test)
         The splits, as scikit-learn takes them. With groups, a number means
         :class:`StimulusKFold`.
@@ -130,7 +134,9 @@ def permutation_control(
         p_value : float
             (b + 1) / (n + 1), where b of the n null scores are at least `score`.
         smallest_p : float
-            The smallest p-value these permutations can give.
+            The smallest p-value these permutations can give. Where few distinct ones
+            are used in turn, their number need not divide `n_permutations + 1`, and
+            what can be reached is larger by less than 1 / `n_permutations`.
         null_hypothesis : str
             What a small p-value speaks against.
         conservative : bool
@@ -154,6 +160,8 @@ def permutation_control(
         have 3! = 6 orders and "layers" cannot go below 1/6. If `blocks` are given and
         training rows are nearer to held-out rows than a block (or adjoin them, for
         "circular").
+    Warning
+        What the fits warn of, each once with how often it came.
 
     Notes
     -----
@@ -224,6 +232,8 @@ def permutation_control(
         outcome = _permute_and_refit(task, codes, blocks)
     else:
         outcome = _permute_held_out(task, codes, blocks)
+    # repeat_warnings, permutation_control, scikit-learn's wrapper, the caller.
+    repeat_warnings(task.log, stacklevel=4)
     return _conclude(outcome, control, direction)
 
 
@@ -238,12 +248,15 @@ class _Task:
     splits: list
     n_permutations: int
     random: np.random.RandomState
+    # What the fits warned of.
+    log: list = field(default_factory=list)
 
     def fits(self, X=None, y=None):
         """Fit to each split; yield the fit and the held-out rows of both sides."""
         X, y = (self.X if X is None else X), (self.y if y is None else y)
         for train, test in self.splits:
-            fitted = clone(self.estimator).fit(X[train], y[train])
+            with recorded_warnings(self.log):
+                fitted = clone(self.estimator).fit(X[train], y[train])
             yield fitted, X[test], y[test]
 
     def refitted_scores(self, X=None, y=None):
@@ -517,8 +530,9 @@ def _permute_and_refit(task, codes, blocks):
 
 
 def _rotate_sources(task):
+    trains = [train for train, _ in task.splits]
     null_scores = [
-        task.refitted_scores(X=_rotated(task.X, task.random, "X")).mean()
+        task.refitted_scores(X=_rotated(task.X, trains, task.random, "X")).mean()
         for _ in range(task.n_permutations)
     ]
     return _Outcome(
@@ -530,19 +544,25 @@ def _rotate_sources(task):
     )
 
 
-def _rotated(stack, random, where):
-    """Rotate every layer of a stack, at any depth."""
+def _rotated(stack, trains, random, where):
+    """Rotate the live units of every layer of a stack, at any depth.
+
+    Those that vary in all training rows: a rotation would give the others tuning, and
+    the null more units to match than the data have.
+    """
     layers = []
     for index, layer in enumerate(stack.layers):
         if isinstance(layer, LayerStack):
-            layers.append(_rotated(layer, random, f"{where}, layer {index}"))
+            layers.append(_rotated(layer, trains, random, f"{where}, layer {index}"))
             continue
         layer = check_layer(layer, f"{where}, layer {index}", min_stimuli=2)
-        n_units = layer.shape[1]
-        if n_units > 1:
+        live = ~np.any([constant_units(layer[train]) for train in trains], axis=0)
+        n_live = np.count_nonzero(live)
+        if n_live > 1:
             # SO(1) is the identity.
-            rotation = special_ortho_group.rvs(n_units, random_state=random)
-            layer = layer @ rotation.astype(layer.dtype)
+            rotation = special_ortho_group.rvs(n_live, random_state=random)
+            layer = layer.copy()
+            layer[:, live] = layer[:, live] @ rotation.astype(layer.dtype)
         layers.append(layer)
     return LayerStack(layers, names=stack.names, stimuli=stack.stimuli)
 
@@ -557,7 +577,7 @@ def _permute_layers(task):
     )
     scores, null_scores, couplings = [], [], []
     for fitted, source, target in task.fits():
-        source, fitted = _last_step(fitted, source)
+        fitted, source, target = unwrap(fitted, source, target)
         if not isinstance(fitted, LayerCoupler):
             raise TypeError(
                 "control='layers' permutes a layer coupling, which "

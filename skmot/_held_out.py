@@ -9,6 +9,7 @@ from skmot._validation import check_layer
 from skmot.layers import LayerStack, as_stack, layer_label
 from skmot.metrics._reconstruction import mean_over_units
 from skmot.metrics._scorers import _last_step
+from skmot.preprocessing import TransformedTargetLayers, _transform_stack
 
 # Of a column's second moment: below it, what is left of a variance is rounding.
 _NO_VARIANCE = 1e-9
@@ -100,13 +101,41 @@ def _standard_columns(block):
     return _unit_columns(block) * np.sqrt(len(block))
 
 
+def unwrap(estimator, X, y):
+    """Return what maps in the end, and what it maps.
+
+    Of a Pipeline the earlier steps are applied to `X`, of a search the best estimator
+    is taken, and of a TransformedTargetLayers the transformer is applied to `y`: its
+    scores are of the transformed target.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X, y : LayerStack
+        Source and target.
+
+    Returns
+    -------
+    estimator : estimator
+        None of these.
+    X, y : LayerStack or what a foreign transformer made
+        As it sees them.
+    """
+    X, estimator = _last_step(estimator, X)
+    while isinstance(estimator, TransformedTargetLayers):
+        y = _transform_stack(estimator.transformer_, y)
+        X, estimator = _last_step(estimator.regressor_, X)
+    return estimator, X, y
+
+
 def reconstruct(estimator, direction, X, y):
     """Reconstruct one side of held-out stimuli with a fitted estimator.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Fitted; of a Pipeline the earlier steps are applied to `X`.
+        Fitted; `unwrap` says which spaces are compared.
     direction : {"target", "source"}
         The side.
     X, y : LayerStack
@@ -116,11 +145,16 @@ def reconstruct(estimator, direction, X, y):
     -------
     reconstructions : list of Reconstruction
         One a layer, of stacks of stacks one an array.
+
+    Raises
+    ------
+    ValueError
+        If the layers made are not those of the side, or not as wide.
     """
+    estimator, X, y = unwrap(estimator, X, y)
     if direction == "target":
         truth, made, argument = y, estimator.predict(X), "y"
     else:
-        X, estimator = _last_step(estimator, X)
         truth, made, argument = X, estimator.inverse_predict(y), "X"
     truth, kind, _ = as_stack(truth)
     leaves = [
@@ -132,6 +166,19 @@ def reconstruct(estimator, direction, X, y):
     if len(arrays) == 1 and arrays[0].shape[1] == sum(widths):
         # What knows no layers predicts them side by side.
         arrays = np.split(arrays[0], np.cumsum(widths)[:-1], axis=1)
+    name = type(estimator).__name__
+    if len(arrays) != len(leaves):
+        raise ValueError(
+            f"{name} reconstructs {len(arrays)} layer(s) of {argument}, which has "
+            f"{len(leaves)}: there is nothing to score them against."
+        )
+    for (*_, where), width, made in zip(leaves, widths, arrays, strict=True):
+        if made.shape[1] != width:
+            raise ValueError(
+                f"{name} reconstructs {made.shape[1]} unit(s) of {where}, which has "
+                f"{width}. To transform the target use TransformedTargetLayers, which "
+                "is scored in the transformed units."
+            )
     return [
         Reconstruction(recorded, made, *rest)
         for (recorded, *rest), made in zip(leaves, arrays, strict=True)

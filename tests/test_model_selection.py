@@ -7,8 +7,10 @@ import pytest
 from scipy.stats import binom, kstest, special_ortho_group
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
+    GridSearchCV,
     KFold,
     ShuffleSplit,
     TimeSeriesSplit,
@@ -26,7 +28,11 @@ from skmot.model_selection import (
     permutation_control,
     train_validation_test_split,
 )
-from skmot.preprocessing import LayerwiseTransformer
+from skmot.preprocessing import (
+    LayerwiseTransformer,
+    TransformedTargetLayers,
+    UnitSubsampler,
+)
 from tests import reference
 from tests.networks import random_networks, rows
 
@@ -391,6 +397,62 @@ def test_basis_control_rotates_each_source_layer():
     assert "basis" in result.null_hypothesis
 
 
+def with_dead_units(X, n_dead):
+    """Put units after constant ones."""
+    wide = np.zeros((len(X), X.shape[1] + n_dead))
+    wide[:, -X.shape[1] :] = X
+    return wide
+
+
+def test_basis_control_leaves_dead_units_as_they_are():
+    class Spy(SoftMatching):
+        seen = []
+
+        def fit(self, X, y):
+            self.seen.append(np.asarray(X.layers[0]))
+            return super().fit(X, y)
+
+    rng = np.random.default_rng(0)
+    X = with_dead_units(rng.normal(size=(40, 4)), 3)
+    # Varies in held-out rows alone.
+    train, test = next(ONE_SPLIT.split(X))
+    X[:, 0] = 2.0
+    X[test, 0] = rng.normal(size=len(test))
+    with pytest.warns(DeadUnitWarning):
+        permutation_control(
+            Spy(),
+            X,
+            rng.normal(size=(40, 5)),
+            control="basis",
+            cv=ONE_SPLIT,
+            n_permutations=19,
+            random_state=0,
+        )
+    assert len(Spy.seen) == 20
+    for fitted in Spy.seen:
+        np.testing.assert_array_equal(fitted[:, :3], X[train, :3])
+        rotation = np.linalg.lstsq(X[train, 3:], fitted[:, 3:])[0]
+        np.testing.assert_allclose(rotation.T @ rotation, np.eye(4), atol=1e-9)
+    assert len({fitted[0, 3] for fitted in Spy.seen}) == 20
+
+
+@pytest.mark.parametrize("options", [{"control": "basis"}, {"refit": True}])
+def test_controls_warn_once_of_what_their_fits_warn_of(options):
+    X, y = random_networks()
+    X[0][:, 2] = 1.0
+    # Dead in some training rows, so that fits count differently.
+    X[0][:, 1] = np.arange(60) < 20
+    with pytest.warns(DeadUnitWarning, match=r"60 time\(s\) in all") as caught:
+        permutation_control(
+            SoftMatching(),
+            X[0],
+            y[0],
+            **{"control": "stimuli", "cv": KFold(3), "n_permutations": 19, **options},
+        )
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
 # -- permutation controls: what they say ----------------------------------------------
 
 
@@ -514,6 +576,31 @@ def test_p_values_of_rotations_are_uniform():
     assert_uniform(p, step=1 / 20)
 
 
+@pytest.mark.filterwarnings("ignore::skmot.exceptions.DeadUnitWarning")
+def test_p_values_of_rotations_are_uniform_among_dead_units():
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(60, 8))
+        # The same space, in a basis of its own: the null hypothesis, with something
+        # to be reconstructed.
+        basis = special_ortho_group.rvs(8, random_state=seed)
+        y = X @ basis + 0.5 * rng.normal(size=(60, 8))
+        result = permutation_control(
+            SoftMatching(),
+            with_dead_units(X, 24),
+            y,
+            control="basis",
+            cv=ONE_SPLIT,
+            n_permutations=19,
+            random_state=seed,
+        )
+        found.append(result.p_value)
+    assert_uniform(np.array(found), step=1 / 20)
+    # A mean of 40 uniform numbers strays from the middle by 0.05 a deviation.
+    assert np.mean(found) == pytest.approx(0.5 + 1 / 40, abs=0.15)
+
+
 @pytest.mark.parametrize("kind", ["rows", "repeats", "time"])
 def test_p_values_of_layer_orders_are_uniform(kind):
     options = {
@@ -605,9 +692,17 @@ def test_shared_structure_in_time_is_found():
     latent = autoregressive(rng, 150, 12, 0.8)
     X, y = (latent + 0.5 * rng.normal(size=latent.shape) for _ in range(2))
     result = permutation_control(
-        SoftMatching(), X, y, control="stimuli", cv=FORWARD, blocks="circular"
+        SoftMatching(),
+        X,
+        y,
+        control="stimuli",
+        cv=FORWARD,
+        blocks="circular",
+        random_state=0,
     )
-    assert result.p_value == result.smallest_p == 1 / 1000
+    assert result.smallest_p == 1 / 1000
+    # Of 999 pairs of shifts some may be no shift in either split.
+    assert result.p_value <= 5 / 1000
 
 
 @pytest.mark.parametrize("control", ["stimuli", "layers", "basis"])
@@ -923,6 +1018,162 @@ def test_warnings_of_fits_come_once_wherever_they_ran(n_jobs):
     assert len(caught) == 1
     assert "method 'mot', source 'a', target 'b', split 0" in str(caught[0].message)
     assert caught[0].filename == __file__
+
+
+def scores_by_direction(comparison):
+    found = {}
+    for row in comparison.rows:
+        found.setdefault(row["direction"], []).append(row["score"])
+    return found
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_searches_are_compared_by_their_best_estimator(piped):
+    X, y = stacks()
+    search = GridSearchCV(MultiLevelOT(), {"strategy": ["transport"]}, cv=2)
+    method, plain = search, MultiLevelOT()
+    if piped:
+        scaler = LayerwiseTransformer(StandardScaler())
+        method, plain = make_pipeline(scaler, search), make_pipeline(scaler, plain)
+    found, expected = (
+        scores_by_direction(
+            compare({"a": X}, {"b": y}, {"m": m}, 2, n_bootstrap=5, verbose=False)
+        )
+        for m in (method, plain)
+    )
+    assert set(found) == set(expected) == {"target", "source"}
+    for direction in expected:
+        assert found[direction] == pytest.approx(expected[direction])
+
+
+def test_a_method_without_rows_is_refused():
+    X, y = stacks()
+    with pytest.raises(ValueError, match="Method 'forward' has no `inverse_predict`"):
+        compare(
+            {"a": X},
+            {"b": y},
+            {"forward": ForwardOnly()},
+            2,
+            directions=("source",),
+            verbose=False,
+        )
+
+
+class Draw(BaseEstimator):
+    """A method that shows its seeds."""
+
+    def __init__(self, inner=None, random_state=None):
+        self.inner = inner
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.cost_ = self.random_state
+        if self.inner is not None:
+            self.cost_ = self.inner.random_state
+        return self
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_each_fit_has_a_seed_of_its_own(n_jobs):
+    X, y = stacks()
+    methods = {"plain": Draw(), "nested": Draw(Draw()), "fixed": Draw(random_state=7)}
+
+    def seeds(random_state):
+        comparison = compare(
+            {"a": X, "b": X},
+            {"c": y},
+            methods,
+            3,
+            n_jobs=n_jobs,
+            n_bootstrap=5,
+            random_state=random_state,
+            verbose=False,
+        )
+        return {
+            name: [row["score"] for row in comparison.rows if row["method"] == name]
+            for name in methods
+        }
+
+    first = seeds(0)
+    assert len({*first["plain"], *first["nested"]}) == 12
+    assert first["fixed"] == [7] * 6
+    assert seeds(0) == first
+    assert seeds(1)["plain"] != first["plain"]
+    assert methods["plain"].random_state is None
+
+
+def test_a_permuted_coupling_is_reproducible():
+    X, y = stacks(source_widths=(5, 6, 7, 8), target_widths=(5, 6, 7, 8))
+    methods = {"permuted": MultiLevelOT(strategy="permuted")}
+    first, second = (
+        scores_by_direction(
+            compare(
+                {"a": X},
+                {"b": y},
+                methods,
+                4,
+                n_bootstrap=5,
+                random_state=0,
+                verbose=False,
+            )
+        )
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        UnitSubsampler(0.5, random_state=0),
+        LayerwiseTransformer(PCA(n_components=2, random_state=0)),
+    ],
+    ids=["subsampler", "pca"],
+)
+def test_a_transformed_target_is_scored_in_its_own_space(transformer):
+    X, y = stacks()
+    method = TransformedTargetLayers(MultiLevelOT(), transformer)
+    found = scores_by_direction(
+        compare({"a": X}, {"b": y}, {"m": method}, 2, n_bootstrap=5, verbose=False)
+    )
+    for direction in ("target", "source"):
+        expected = np.concatenate(
+            [
+                method.fit(X[train], y[train]).layer_scores(X[test], y[test], direction)
+                for train, test in KFold(2).split(X)
+            ]
+        )
+        np.testing.assert_allclose(found[direction], expected, atol=1e-12)
+    for control in ("stimuli", "layers", "basis"):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The p-value of control='layers' cannot")
+            result = permutation_control(
+                method,
+                X,
+                y,
+                control=control,
+                cv=KFold(2),
+                n_permutations=19,
+                random_state=0,
+            )
+        splits = np.reshape(found["target"], (2, -1)).mean(axis=1)
+        np.testing.assert_allclose(result.scores, splits, atol=1e-12)
+
+
+class Narrow(ForwardOnly):
+    """A method that leaves out the last unit of each layer."""
+
+    def predict(self, X):
+        return [layer[:, :-1] for layer in super().predict(X).layers]
+
+
+def test_predictions_of_another_width_are_refused():
+    X, y = stacks()
+    width = y.widths[0]
+    with pytest.raises(
+        ValueError, match=rf"{width - 1} unit\(s\) of y, layer 0, which has {width}"
+    ):
+        compare({"a": X}, {"b": y}, {"narrow": Narrow()}, 2, verbose=False)
 
 
 def test_bad_comparisons_are_refused():

@@ -1,10 +1,13 @@
 """Costs between many networks."""
 
+from collections.abc import Mapping
 from itertools import combinations, permutations
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
+
+from skmot._warnings import recorded_warnings, repeat_warnings
 
 
 def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
@@ -39,6 +42,11 @@ def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
     TypeError
         If the estimator learns no `cost_`.
 
+    Warns
+    -----
+    Warning
+        What the fits warn of, each once with its first pair and with how often it came.
+
     Notes
     -----
     Of a correlation matching of single populations, sqrt(2 cost) is a metric, the soft
@@ -58,7 +66,11 @@ def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
            [0. , 0. , 1.3],
            [1.3, 1.3, 0. ]])
     """
-    networks = list(networks.values() if hasattr(networks, "values") else networks)
+    if isinstance(networks, Mapping):
+        names, networks = list(networks), list(networks.values())
+    else:
+        networks = list(networks)
+        names = list(range(len(networks)))
     n_networks = len(networks)
     if n_networks < 2:
         raise ValueError(f"At least two networks are needed; got {n_networks}.")
@@ -66,18 +78,28 @@ def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
     pairs = [(i, i) for i in range(n_networks)]
     pairs += list(off_diagonal(range(n_networks), 2))
     found = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_cost)(clone(estimator), networks[i], networks[j]) for i, j in pairs
+        delayed(_fit_cost)(
+            clone(estimator),
+            networks[i],
+            networks[j],
+            f"source {names[i]!r}, target {names[j]!r}",
+        )
+        for i, j in pairs
     )
+    # repeat_warnings, pairwise_costs, the caller.
+    repeat_warnings([entry for _, log in found for entry in log], stacklevel=3)
     costs = np.empty((n_networks, n_networks))
-    for (i, j), cost in zip(pairs, found, strict=True):
+    for (i, j), (cost, _) in zip(pairs, found, strict=True):
         costs[i, j] = cost
         if symmetric:
             costs[j, i] = cost
     return costs
 
 
-def _fit_cost(estimator, source, target):
-    fitted = estimator.fit(source, target)
+def _fit_cost(estimator, source, target, place):
+    log = []
+    with recorded_warnings(log, place):
+        fitted = estimator.fit(source, target)
     if not hasattr(fitted, "cost_"):
         raise TypeError(f"{type(fitted).__name__} learned no `cost_`.")
-    return float(fitted.cost_)
+    return float(fitted.cost_), log

@@ -3,10 +3,12 @@
 import numpy as np
 from scipy.linalg import schur
 from scipy.stats import special_ortho_group
+from sklearn.base import clone
 from sklearn.utils import Bunch, check_random_state
 
 from skmot._units import check_some_live, unit_statistics
-from skmot._validation import check_pair
+from skmot._validation import check_pair, warn_about_dead_units
+from skmot._warnings import recorded_warnings, repeat_warnings
 from skmot.metrics._matching import soft_matching_score
 
 # Below this an entry under the diagonal of a real Schur form is rounding: a rotation by
@@ -46,7 +48,8 @@ def rotation_curve(
     score : callable or estimator, default=None
         Without `held_out`, a function of two arrays, None being
         :func:`skmot.metrics.soft_matching_score`. With `held_out`, an estimator with
-        `matching_score`, or else `score`, such as `SoftMatching()`; it must be given.
+        `matching_score`, or else `score`, such as `SoftMatching()`; it must be given,
+        and is cloned, not changed.
     random_state : int, RandomState instance or None, default=None
         Of the rotations.
 
@@ -70,6 +73,13 @@ def rotation_curve(
     TypeError
         If `score` is not what `held_out` calls for.
 
+    Warns
+    -----
+    DeadUnitWarning
+        If some units of either population are constant: they are left out.
+    Warning
+        What the scores warn of, each once with how often it came.
+
     References
     ----------
     .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
@@ -90,12 +100,19 @@ def rotation_curve(
     if n_rotations < 1:
         raise ValueError(f"`n_rotations` must be at least 1; got {n_rotations}.")
     compare = _comparison(score, held_out)
-    # Dead units stay out: turned, they would take tuning from the others.
-    statistics = unit_statistics(X)
-    live = statistics.live
+    # Dead units stay out: turned, those of X would take tuning from the others.
+    statistics, target_statistics = unit_statistics(X), unit_statistics(y)
+    live, target_live = statistics.live, target_statistics.live
     check_some_live(live, "X")
+    check_some_live(target_live, "y")
+    warn_about_dead_units(
+        [statistics.dead_units, target_statistics.dead_units],
+        ["X", "y"],
+        # warn_about_dead_units, rotation_curve, the caller.
+        stacklevel=3,
+    )
     mean = statistics.mean[live]
-    pairs = [(X[:, live] - mean, y)]
+    pairs = [(X[:, live] - mean, y[:, target_live])]
     if held_out is not None:
         other_X, other_y = check_pair(*held_out, names=("held_out X", "held_out y"))
         if (other_X.shape[1], other_y.shape[1]) != (X.shape[1], y.shape[1]):
@@ -103,16 +120,20 @@ def rotation_curve(
                 f"`held_out` has {other_X.shape[1]} and {other_y.shape[1]} units, but "
                 f"X and y have {X.shape[1]} and {y.shape[1]}."
             )
-        pairs.append((other_X[:, live] - mean, other_y))
+        pairs.append((other_X[:, live] - mean, other_y[:, target_live]))
     random = check_random_state(random_state)
-    scores = np.empty((n_rotations, len(alphas)))
+    scores, log = np.empty((n_rotations, len(alphas))), []
     for rotation in range(n_rotations):
         power = rotation_powers(_random_rotation(int(live.sum()), random))
         for index, alpha in enumerate(alphas):
             turned = power(alpha)
-            scores[rotation, index] = compare(
-                *((units @ turned.astype(units.dtype), other) for units, other in pairs)
-            )
+            turned_pairs = [
+                (units @ turned.astype(units.dtype), other) for units, other in pairs
+            ]
+            with recorded_warnings(log):
+                scores[rotation, index] = compare(*turned_pairs)
+    # repeat_warnings, rotation_curve, the caller.
+    repeat_warnings(log, stacklevel=3)
     deviation = np.full(len(alphas), np.nan)
     if n_rotations > 1:
         deviation = scores.std(axis=0, ddof=1)
@@ -140,7 +161,7 @@ def _comparison(score, held_out):
             f"got {score!r}."
         )
     method = "matching_score" if hasattr(score, "matching_score") else "score"
-    return lambda train, test: getattr(score.fit(*train), method)(*test)
+    return lambda train, test: getattr(clone(score).fit(*train), method)(*test)
 
 
 def rotation_powers(rotation):

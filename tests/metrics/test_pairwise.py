@@ -4,6 +4,7 @@ from sklearn.linear_model import Ridge
 from sklearn.manifold import MDS
 
 from skmot import MultiLevelOT, RotationMatching, SoftMatching
+from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import pairwise_costs
 from tests.networks import random_networks
 
@@ -62,6 +63,24 @@ def test_roots_of_twice_a_correlation_cost_are_distances():
         metric="precomputed", n_init=1, init="random", random_state=0
     ).fit_transform(distances)
     np.testing.assert_allclose(embedded[1], embedded[5], atol=1e-3)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_warnings_of_fits_come_once(networks, n_jobs):
+    # Different numbers of dead units, so that messages differ in them.
+    networks["a"][0][:, 0] = 1.0
+    networks["b"][0][:, :2] = 1.0
+    populations = {name: networks[name][0] for name in ("c", "a", "b")}
+    with pytest.warns(DeadUnitWarning) as caught:
+        pairwise_costs(populations, SoftMatching(), n_jobs=n_jobs)
+    messages = [str(warning.message) for warning in caught]
+    # Of the source alone, of the target alone, and of both.
+    assert len(messages) == 3
+    assert all("time(s) in all" in message for message in messages)
+    assert any(
+        "source 'a', target 'c'; 2 time(s) in all" in message for message in messages
+    )
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_bad_arguments_are_refused(networks):

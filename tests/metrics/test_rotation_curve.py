@@ -1,9 +1,13 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy.linalg import expm, logm
 from scipy.stats import special_ortho_group
+from sklearn.exceptions import ConvergenceWarning
 
 from skmot import SoftMatching
+from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import rotation_curve, soft_matching_distance, soft_matching_score
 from skmot.metrics._rotation_curve import rotation_powers
 
@@ -106,9 +110,37 @@ def test_dead_units_do_not_turn():
     X, y = tuned(5), tuned(5, seed=1)
     with_dead = np.insert(X, 2, 3.0, axis=1)
     plain = rotation_curve(X, y, random_state=0).scores
-    np.testing.assert_allclose(
-        rotation_curve(with_dead, y, random_state=0).scores, plain, atol=1e-12
-    )
+    with pytest.warns(DeadUnitWarning, match=r"1 unit\(s\) of X are constant"):
+        curve = rotation_curve(with_dead, y, random_state=0)
+    np.testing.assert_allclose(curve.scores, plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_dead_units_of_both_sides_are_warned_of_once(held_out):
+    X, y = (np.insert(tuned(5, seed=seed), 2, 3.0, axis=1) for seed in (0, 1))
+    options = {"held_out": (X, y), "score": SoftMatching()} if held_out else {}
+    with pytest.warns(DeadUnitWarning, match=r"1 unit.* of X and 1 .* of y") as caught:
+        rotation_curve(X, y, n_rotations=2, **options)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_warnings_of_scores_come_once():
+    def loud(X, y):
+        warnings.warn(f"off by {X[0, 0]:.1e}", ConvergenceWarning, stacklevel=2)
+        return 0.0
+
+    X = tuned(5)
+    with pytest.warns(ConvergenceWarning, match=r"off by.*10 time") as caught:
+        rotation_curve(np.abs(X), X, n_rotations=2, score=loud)
+    assert len(caught) == 1
+
+
+def test_the_estimator_given_is_not_fitted():
+    X = tuned(5)
+    estimator = SoftMatching()
+    rotation_curve(X, X, held_out=(X, X), score=estimator, n_rotations=1)
+    assert not hasattr(estimator, "cost_")
 
 
 def test_one_unit_has_no_rotation():
