@@ -55,8 +55,6 @@ methods = {
     "global OT": SoftMatching(),
     "global LP": LinearPredictivity(random_state=0),
 }
-# Each fit of Perm-P draws its own permutation.
-np.random.seed(0)  # noqa: NPY002, what a `random_state` of None draws from
 pairs = list(combinations(subjects, 2))
 comparisons = {
     (first, second): compare(

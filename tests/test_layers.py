@@ -1,4 +1,5 @@
 import copy
+import operator
 import tracemalloc
 
 import numpy as np
@@ -217,7 +218,7 @@ def test_stack_is_not_iterated(stack):
     with pytest.raises(TypeError, match="not iterable"):
         iter(stack)
     with pytest.raises(TypeError, match="not iterable"):
-        "V1" in stack  # noqa: B015
+        operator.contains(stack, "V1")
     assert [layer.shape for layer in stack.layers] == [(N, 4), (N, 3)]
 
 
