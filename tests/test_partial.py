@@ -210,7 +210,6 @@ def test_masses_out_of_range_are_refused(mass):
 
 
 # POT says so too, in its own words.
-@pytest.mark.filterwarnings("ignore:numItermax reached")
 def test_a_plan_short_of_its_tolerance_is_never_silent(monkeypatch):
     X, Y = populations(30, 20)
     optimum = SoftMatching(mass=0.5).fit(X, Y).cost_

@@ -4,19 +4,16 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
+from skmot.transport._costs import CostMatrix
+from skmot.transport._flow import cheapest_flow, complete
 from skmot.transport._solver import (
     GAP_TOLERANCE,
     MAX_PIVOTS,
     TransportResult,
-    _cheapest_flow,
-    _check_costs,
-    _complete,
-    _scale,
-    _tighten,
-    _uniform_masses,
     solve_transport,
+    uniform_masses,
 )
 
 # Costs are from 0 to 1: an arc at this price is used by no optimal plan.
@@ -109,8 +106,8 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
     if mass == 1:
         return solve_transport(costs, max_pivots=max_pivots)
     mass = float(mass)
-    costs = _check_costs(costs)
-    scaled, offset, spread = _scale(costs)
+    costs = CostMatrix.of(costs)
+    scaled, offset, spread = costs.scaled(), costs.offset, costs.spread
     row_masses, column_masses, amount = _whole_masses(*scaled.shape, mass)
     flow, potentials = _cheapest_part(
         scaled, row_masses, column_masses, amount, max_pivots
@@ -133,7 +130,7 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
 
 def _whole_masses(n, k, mass):
     """Return what each row and column has, and what is matched, in whole numbers."""
-    row_masses, column_masses = _uniform_masses(n, k)
+    row_masses, column_masses = uniform_masses(n, k)
     total = math.lcm(n, k)
     share = Fraction(mass).limit_denominator(_LARGEST_DENOMINATOR)
     if share < 1 and math.isclose(share, mass, rel_tol=1e-15):
@@ -154,32 +151,33 @@ def _cheapest_part(scaled, row_masses, column_masses, amount, max_pivots):
     extended = np.full((n + 2, k + 2), _FORBIDDEN)
     extended[:n, :k] = scaled
     extended[:n, k] = extended[n, :k] = extended[n + 1, k + 1] = 0.0
-    flow, row_potentials = _cheapest_flow(
-        extended,
+    costs = CostMatrix.of(extended)
+    found = cheapest_flow(
+        costs,
         np.append(row_masses, [left_out, padding]),
         np.append(column_masses, [left_out, padding]),
         max_pivots,
     )
-    rows, columns = _tighten(extended, row_potentials)
-    flow = flow[:n, :k]
-    if flow.sum() != amount:
+    rows, columns = np.divmod(found.arcs, k + 2)
+    inside = (rows < n) & (columns < k)
+    arcs = rows[inside], columns[inside], found.amounts[inside]
+    if arcs[2].sum() != amount:
         # An interrupted flow was completed along forbidden arcs.
-        flow = _complete(flow, row_masses, column_masses)
-        flow = _without_costliest(flow, scaled, total - amount)
-    return flow, (rows[:n], columns[:k])
+        arcs = complete(*arcs, row_masses, column_masses)
+        arcs = _without_costliest(*arcs, scaled, total - amount)
+    rows, columns, amounts = arcs
+    flow = coo_array((amounts, (rows, columns)), shape=scaled.shape).tocsr()
+    return flow, (found.rows[:n] * costs.spread, found.columns[:k] * costs.spread)
 
 
-def _without_costliest(flow, scaled, excess):
-    """Take an amount out of a flow, from its costliest entries."""
-    flow = flow.tocoo()
-    order = np.argsort(-scaled[flow.row, flow.col], kind="stable")
-    amounts = flow.data[order]
+def _without_costliest(rows, columns, amounts, scaled, excess):
+    """Take an amount out of a flow, from its costliest arcs."""
+    order = np.argsort(-scaled[rows, columns], kind="stable")
+    amounts = amounts[order]
     before = np.cumsum(amounts) - amounts
     amounts = amounts - np.clip(excess - before, 0, amounts)
     kept = order[amounts > 0]
-    return csr_array(
-        (amounts[amounts > 0], (flow.row[kept], flow.col[kept])), shape=flow.shape
-    )
+    return rows[kept], columns[kept], amounts[amounts > 0]
 
 
 def _dual_objective(rows, columns, mass):

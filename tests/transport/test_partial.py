@@ -283,7 +283,6 @@ def test_float32_costs_are_solved_as_the_same_numbers_in_float64():
     )
 
 
-@pytest.mark.filterwarnings("ignore:numItermax reached")
 @pytest.mark.parametrize("max_pivots", [1, 5, 20, 60])
 @pytest.mark.parametrize("mass", [0.2, 0.876543])
 def test_interrupted_solver_returns_a_plan_and_a_true_bound(mass, max_pivots):

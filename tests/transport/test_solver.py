@@ -314,9 +314,9 @@ def test_costs_may_be_a_nested_list():
     assert solve_transport([[0, 1], [1, 0]]).cost == 0
 
 
-@pytest.mark.filterwarnings("ignore:numItermax reached")
+# Small squares are assignments, which take no pivots.
 @pytest.mark.parametrize("max_pivots", [1, 2, 10, 50])
-@pytest.mark.parametrize("shape", [(30, 30), (24, 36), (41, 29)])
+@pytest.mark.parametrize("shape", [(30, 31), (24, 36), (41, 29)])
 def test_interrupted_solver_returns_a_coupling_and_a_true_bound(shape, max_pivots):
     costs = 5 + 3 * np.random.default_rng(15).random(shape)
     _, optimum = reference.transport(costs)
@@ -329,7 +329,6 @@ def test_interrupted_solver_returns_a_coupling_and_a_true_bound(shape, max_pivot
     assert result.cost - result.duality_gap <= optimum + 1e-12
 
 
-@pytest.mark.filterwarnings("ignore:numItermax reached")
 def test_bound_of_an_interrupted_solver_holds_on_adversarial_costs():
     rng = np.random.default_rng(16)
     n_interrupted = 0
@@ -379,7 +378,7 @@ def test_a_spread_beyond_float64_is_refused():
 def test_blocks_of_rows_give_what_one_block_gives(monkeypatch):
     costs = np.random.default_rng(17).random((23, 31))
     whole = solve_transport(costs)
-    monkeypatch.setattr("skmot.transport._solver._BLOCK_ENTRIES", 100)
+    monkeypatch.setattr("skmot.transport._costs._BLOCK_ENTRIES", 100)
     in_blocks = solve_transport(costs)
     check_optimal(in_blocks, costs)
     for one, other in zip(whole.potentials, in_blocks.potentials, strict=True):
