@@ -13,6 +13,15 @@ from sklearn import get_config
 from sklearn.externals import array_api_compat
 from sklearn.utils._array_api import _convert_to_numpy, _max_precision_float_dtype
 
+# scikit-learn's wrapper of numpy. A stack must name the same namespace as the arrays
+# that it is used with, or they do not mix.
+NUMPY = array_api_compat.array_namespace(np.empty(0))
+# Matrices of fewer entries stay in a processor's cache while they are turned (1 MB of
+# float32). Of larger ones a cache line's worth of rows does; measured the fastest of 16
+# to 512.
+_CACHED_ENTRIES = 2**18
+_ROWS_TURNED = 16
+
 
 def namespace_of(*arrays):
     """Return the array API namespace that arrays are of.
@@ -28,6 +37,9 @@ def namespace_of(*arrays):
         For numpy's arrays scikit-learn's wrapper of numpy, which has the names of the
         standard (`xp.astype`, `xp.matmul`, `xp.concat`) on every version.
     """
+    if all(type(array) is np.ndarray for array in arrays):
+        # The same, sooner: it is asked for at every step.
+        return NUMPY
     return array_api_compat.array_namespace(*arrays)
 
 
@@ -66,8 +78,24 @@ def is_foreign(array):
 
 
 def as_array(array):
-    """Return what is given as an array: as it is where its library is kept."""
-    return array if keeps(array) else np.asarray(array)
+    """Return what is given as an array: as it is where its library is kept.
+
+    Raises
+    ------
+    TypeError
+        If it is of another library, and numpy cannot read it where it is.
+    """
+    if not is_foreign(array):
+        return np.asarray(array)
+    if keeps(array):
+        return array
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{error} Arrays of other libraries than numpy stay what they are, and "
+            "where they are, under `sklearn.set_config(array_api_dispatch=True)`."
+        ) from error
 
 
 def to_numpy(array):
@@ -182,6 +210,25 @@ def check_home(array, home, estimator, method):
     )
 
 
+def check_numpy(array, what):
+    """Raise where an array is of another library, to what takes numpy's only.
+
+    Parameters
+    ----------
+    array : array
+        What is given.
+    what : str
+        What takes it, as the message begins.
+    """
+    if is_foreign(array):
+        raise TypeError(
+            f"{what} takes arrays of numpy only; X is of "
+            f"{namespace_of(array).__name__}. Convert the layers to numpy, on the CPU, "
+            "or use it without `array_api_dispatch`, which does that for arrays on the "
+            "CPU."
+        )
+
+
 def carry(units, plan):
     """Multiply units by a sparse matrix between units.
 
@@ -198,11 +245,24 @@ def carry(units, plan):
         New, in the namespace, on the device and in the precision of the units.
     """
     if isinstance(units, np.ndarray):
-        return units @ plan.tocsr().astype(units.dtype)
+        return _carry_on_host(units, plan.tocsr().astype(units.dtype))
     # No other namespace has sparse matrices in the standard: there, a dense one.
     xp = namespace_of(units)
-    weights = move_to_home_of(units, plan.toarray())
-    return xp.matmul(units, xp.astype(weights, units.dtype))
+    weights = plan.astype(numpy_dtype(units)).toarray()
+    return xp.matmul(units, move_to_home_of(units, weights))
+
+
+def _carry_on_host(units, plan):
+    if units.size < _CACHED_ENTRIES or not units.flags.c_contiguous:
+        return units @ plan
+    # SciPy takes units one by one, and so turns the matrix first: in one piece that
+    # takes most of the time.
+    carried = np.empty((len(units), plan.shape[1]), dtype=units.dtype)
+    turned = plan.T.tocsr()
+    for start in range(0, len(units), _ROWS_TURNED):
+        rows = slice(start, start + _ROWS_TURNED)
+        carried[rows] = (turned @ units[rows].T).T
+    return carried
 
 
 def check_float64(array):
@@ -217,17 +277,8 @@ def check_float64(array):
 
 def read_dtypes(array):
     """Return the dtypes an array may keep when it is read, the first the default."""
-    xp = namespace_of(array) if keeps(array) else numpy_namespace()
+    xp = namespace_of(array) if keeps(array) else NUMPY
     half = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
     if getattr(array, "dtype", None) in half:
         return (xp.float32,)
     return xp.float64, xp.float32
-
-
-def numpy_namespace():
-    """Return the namespace scikit-learn uses for numpy arrays.
-
-    It is not `numpy` itself but scikit-learn's wrapper of it, and a stack must name
-    the same one as the arrays it is used with, or they do not mix.
-    """
-    return namespace_of(np.empty(0))

@@ -6,9 +6,11 @@ from abc import ABCMeta, abstractmethod
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmot._array_api import check_home, check_numpy, move_to_home_of
 from skmot._labels import check_same_stimuli
 from skmot._units import column_correlations
 from skmot._validation import (
@@ -16,9 +18,10 @@ from skmot._validation import (
     check_later_side,
     check_layer,
     check_same_length,
+    move_stack,
     warn_about_dead_units,
 )
-from skmot.layers import LayerStack, layer_label
+from skmot.layers import LayerStack, home_of_layers, layer_label
 from skmot.metrics._reconstruction import mean_over_units
 
 DIRECTIONS = ("target", "source")
@@ -45,6 +48,10 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     A subclass says how it fits and how it reconstructs one side from the other; what is
     read, checked, warned of, scored and given back is the same for all.
     """
+
+    # An array that lies where what was learned does; None where a level above is not
+    # done with its fit.
+    _home = None
 
     # -- what a subclass says ------------------------------------------------------
 
@@ -98,6 +105,15 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         ConvergenceWarning
             If a plan is not proven optimal to 1e-9 of the spread of costs, or the
             rounds of a rotation did not settle; it says what to change.
+
+        Notes
+        -----
+        Under scikit-learn's `array_api_dispatch
+        <https://scikit-learn.org/stable/modules/array_api.html>`__ layers may be arrays
+        of other libraries, on any device that has float64, where the estimator's tag
+        `array_api_support` is set. They stay there: `y` is moved to the library and
+        device of `X`, and dense learned attributes and reconstructions are of them too.
+        Sparse plans are SciPy's, and scores numpy's, on the host.
         """
         self._fit_quietly(X, y)
         self._report()
@@ -108,8 +124,22 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         source, target, source_layout, target_layout = check_fit_pair(self, X, y)
         self._source_layout, self._target_layout = source_layout, target_layout
         self.source_names_, self.target_names_ = source.names, target.names
+        home = home_of_layers(source)
+        if not get_tags(self).array_api_support:
+            check_numpy(home, f"{type(self).__name__}, with the settings it has,")
         self._fit(source, target)
+        self._follow(home)
         return self
+
+    def _follow(self, home):
+        """Move what was learned to where the source is, as scikit-learn has it.
+
+        Sparse matrices and what is not public stay on the host.
+        """
+        self._home = home
+        for name, value in list(vars(self).items()):
+            if name.endswith("_") and not name.startswith("_"):
+                setattr(self, name, _followed(value, home))
 
     def _report(self):
         """Warn, once a fit, of dead units and of plans short of their tolerance."""
@@ -155,20 +185,26 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             If the layers differ from those fitted to or between the sides in their
             stimuli, or there are fewer than two stimuli.
         """
-        return float(self._cost_on(*self._check_both(X, y)))
+        return float(self._cost_on(*self._check_both(X, y, "held_out_cost")))
 
     @abstractmethod
     def _cost_on(self, source, target):
         """Return the cost of the fit on two stacks of other stimuli."""
 
-    def _check_both(self, X, y):
-        """Read both sides given to a fitted estimator."""
+    def _check_both(self, X, y, method):
+        """Read both sides given to a method of a fitted estimator."""
         check_is_fitted(self)
         source, _ = check_later_side(self, X, self._source_layout)
-        target, _ = check_later_side(self, y, self._target_layout)
+        target, found = check_later_side(self, y, self._target_layout)
         check_same_length(source, target, "X", "y")
         check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
-        return source, target
+        self._check_home(source, method)
+        return source, move_stack(target, home_of_layers(source), found)
+
+    def _check_home(self, stack, method):
+        """Raise unless a side lies where what was learned does."""
+        if self._home is not None:
+            check_home(home_of_layers(stack), self._home, self, method)
 
     # -- predicting ----------------------------------------------------------------
 
@@ -222,6 +258,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         seen, wanted = self._layouts(direction)
         stack, _ = check_later_side(self, given, seen)
+        method = "predict" if direction == "target" else "inverse_predict"
+        self._check_home(stack, method)
         return wanted.restore(list(self._reconstruct(direction, stack)), stack.stimuli)
 
     def _layouts(self, direction):
@@ -261,7 +299,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             stimuli, weights are given, there are fewer than two stimuli, or every unit
             of a layer is constant.
         """
-        return float(self._layer_scores("target", X, y, sample_weight).mean())
+        scores = self._layer_scores("target", X, y, "score", sample_weight)
+        return float(scores.mean())
 
     @_maps_to("source")
     def inverse_score(self, X, y, sample_weight=None):
@@ -286,7 +325,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         NotFittedError, ValueError
             As :meth:`score`.
         """
-        return float(self._layer_scores("source", X, y, sample_weight).mean())
+        scores = self._layer_scores("source", X, y, "inverse_score", sample_weight)
+        return float(scores.mean())
 
     @_maps_to("target")
     def layer_scores(self, X, y, direction="target"):
@@ -309,7 +349,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         NotFittedError, ValueError
             As :meth:`score`.
         """
-        return self._layer_scores(direction, X, y)
+        return self._layer_scores(direction, X, y, "layer_scores")
 
     @_maps_to("target")
     def unit_scores(self, X, y, direction="target"):
@@ -334,16 +374,16 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         NotFittedError, ValueError
             As :meth:`score`, but for constant layers.
         """
-        scores = list(self._unit_scores(direction, X, y))
+        scores = list(self._unit_scores(direction, X, y, "unit_scores"))
         return scores[0] if self._layouts(direction)[1].is_bare else scores
 
-    def _layer_scores(self, direction, X, y, sample_weight=None):
+    def _layer_scores(self, direction, X, y, method, sample_weight=None):
         if sample_weight is not None:
             raise ValueError(
                 "sample_weight is not supported: the score is a mean of unweighted "
                 "correlations. Select stimuli by indexing X and y instead."
             )
-        scores = self._unit_scores(direction, X, y)
+        scores = self._unit_scores(direction, X, y, method)
         wanted = self._layouts(direction)[1]
         return np.array(
             [
@@ -352,12 +392,12 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             ]
         )
 
-    def _unit_scores(self, direction, X, y):
+    def _unit_scores(self, direction, X, y, method):
         if direction not in DIRECTIONS:
             raise ValueError(
                 f"`direction` must be one of {DIRECTIONS}; got {direction!r}."
             )
-        source, target = self._check_both(X, y)
+        source, target = self._check_both(X, y, method)
         self._check_map(direction)
         given, truth = (source, target) if direction == "target" else (target, source)
         return self._compare(direction, given, truth)
@@ -375,7 +415,21 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         # A matching is no regression: each target unit is matched to units like it, and
         # a target that is like none of them is not predicted well.
         tags.regressor_tags.poor_score = True
+        tags.array_api_support = True
         return tags
+
+
+def _followed(value, home):
+    """Return what was learned with its arrays, of numbers, where another is."""
+    if isinstance(value, LayerEstimator):
+        value._follow(home)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return move_to_home_of(home, value)
+    elif type(value) in (list, tuple):
+        return type(value)(_followed(part, home) for part in value)
+    elif type(value) is dict:
+        return {key: _followed(part, home) for key, part in value.items()}
+    return value
 
 
 def _correlate(truth, prediction, where):

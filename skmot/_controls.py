@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
-from scipy.stats import special_ortho_group
 from sklearn.base import clone
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import (
@@ -17,9 +16,11 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
+from skmot._array_api import to_numpy
 from skmot._base import DIRECTIONS
 from skmot._held_out import Reconstruction, layer_scores, reconstruct, unwrap
 from skmot._labels import check_same_stimuli
+from skmot._orthogonal import random_rotation
 from skmot._splits import make_splits, read_groups
 from skmot._units import _unit_columns, column_correlations, constant_units
 from skmot._validation import check_layer, check_same_length, read_side
@@ -558,9 +559,8 @@ def _rotated(stack, trains, random, where):
         layer = check_layer(layer, f"{where}, layer {index}", min_stimuli=2)
         live = ~np.any([constant_units(layer[train]) for train in trains], axis=0)
         n_live = np.count_nonzero(live)
-        if n_live > 1:
-            # SO(1) is the identity.
-            rotation = special_ortho_group.rvs(n_live, random_state=random)
+        if n_live > 0:
+            rotation = random_rotation(int(n_live), random, reflections=False)
             layer = layer.copy()
             layer[:, live] = layer[:, live] @ rotation.astype(layer.dtype)
         layers.append(layer)
@@ -585,7 +585,7 @@ def _permute_layers(task):
                 "MultiLevelOTRotation, or a Pipeline that ends in one."
             )
         fitted._check_map(task.direction)
-        coupling = (
+        coupling = to_numpy(
             fitted.coupling_ if task.direction == "target" else fitted.inverse_coupling_
         )
         couplings.append(coupling)

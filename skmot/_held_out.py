@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skmot._array_api import to_numpy
 from skmot._units import _unit_columns, column_correlations
 from skmot._validation import check_layer
 from skmot.layers import LayerStack, as_stack, layer_label
@@ -158,10 +159,10 @@ def reconstruct(estimator, direction, X, y):
         truth, made, argument = X, estimator.inverse_predict(y), "X"
     truth, kind, _ = as_stack(truth)
     leaves = [
-        (check_layer(array, where, min_stimuli=2), layer, weight, where)
+        (to_numpy(check_layer(array, where, min_stimuli=2)), layer, weight, where)
         for array, layer, weight, where in _leaves(truth, kind, argument)
     ]
-    arrays = [np.asarray(array) for array, *_ in _leaves(*_read(made), "prediction")]
+    arrays = [to_numpy(array) for array, *_ in _leaves(*_read(made), "prediction")]
     widths = [leaf[0].shape[1] for leaf in leaves]
     if len(arrays) == 1 and arrays[0].shape[1] == sum(widths):
         # What knows no layers predicts them side by side.

@@ -4,6 +4,8 @@ import numbers
 
 import numpy as np
 
+from skmot._array_api import to_numpy
+
 
 def check_rows(key, n_rows):
     """Return a key as the rows it selects, a range where they are evenly spaced."""
@@ -22,7 +24,7 @@ def check_rows(key, n_rows):
         raise TypeError(
             f"A LayerStack is indexed by stimuli: layer {key!r} is `.layer({key!r})`."
         )
-    rows = np.asarray(key)
+    rows = to_numpy(key)
     if rows.ndim == 0:
         hint = (
             f"layer {key} is `.layers[{key}]`, stimulus {key} is `[[{key}]]`"

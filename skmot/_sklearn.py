@@ -1,17 +1,9 @@
-"""The private corners of scikit-learn that skmot needs, in one place."""
+"""The private corners of scikit-learn that skmot needs, in one place.
 
-import numpy as np
-from sklearn.utils._array_api import get_namespace
+Those of the array API are in `_array_api`.
+"""
+
 from sklearn.utils.parallel import _get_threadpool_controller
-
-
-def numpy_namespace():
-    """Return the namespace scikit-learn uses for numpy arrays.
-
-    It is not `numpy` itself but scikit-learn's wrapper of it, and a stack must name
-    the same one as the arrays it is used with, or they do not mix.
-    """
-    return get_namespace(np.empty(0))[0]
 
 
 def one_thread():

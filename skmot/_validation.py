@@ -8,13 +8,25 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from skmot._array_api import (
+    as_array,
+    check_float64,
+    has_same_home,
+    is_foreign,
+    keeps,
+    move_to_home_of,
+    read_dtypes,
+)
 from skmot._labels import check_same_stimuli
 from skmot.exceptions import DeadUnitWarning
 from skmot.layers import (
+    LayerStack,
     as_stack,
     check_unmasked,
+    home_of_layers,
     layer_label,
     restore_layers,
+    side_by_side,
 )
 
 # numpy's letters for strings, bytes, structures, dates and spans of time.
@@ -26,8 +38,10 @@ def check_layer(layer, where, min_stimuli=1):
 
     Parameters
     ----------
-    layer : array-like of shape (n_stimuli, n_units)
-        One layer; never changed.
+    layer : array-like of shape (n_stimuli, n_units) or LayerStack
+        One layer, of a stack all units side by side; never changed. Arrays of other
+        libraries than numpy become numpy's, but under scikit-learn's
+        `array_api_dispatch`.
     where : str
         What it is called in a message: the argument, and the layer's name.
     min_stimuli : int, default=1
@@ -35,8 +49,8 @@ def check_layer(layer, where, min_stimuli=1):
 
     Returns
     -------
-    layer : ndarray of shape (n_stimuli, n_units)
-        float32 for float32 and float16, else float64.
+    layer : array of shape (n_stimuli, n_units)
+        float32 for float32 and float16 (and bfloat16), else float64.
 
     Raises
     ------
@@ -45,14 +59,15 @@ def check_layer(layer, where, min_stimuli=1):
     """
     check_unmasked(layer, where)
     try:
-        if isinstance(layer, list | tuple):
-            layer = np.asarray(layer)
-        dtype = getattr(layer, "dtype", None)
-        _check_numeric(dtype)
+        if isinstance(layer, LayerStack):
+            layer = side_by_side(layer)
+        if isinstance(layer, list | tuple) or is_foreign(layer):
+            layer = as_array(layer)
+        _check_numeric(getattr(layer, "dtype", None))
+        if keeps(layer):
+            check_float64(layer)
         return check_array(
-            layer,
-            dtype=np.float32 if dtype == np.float16 else (np.float64, np.float32),
-            ensure_min_samples=min_stimuli,
+            layer, dtype=read_dtypes(layer), ensure_min_samples=min_stimuli
         )
     except (TypeError, ValueError, OverflowError) as error:
         # Subclasses may not be made from a message; an integer beyond float64 is none.
@@ -81,8 +96,8 @@ def check_pair(X, Y, names=("X", "Y")):
 
     Returns
     -------
-    X, Y : ndarray
-        The populations.
+    X, Y : array
+        The populations, both where X is.
 
     Raises
     ------
@@ -95,16 +110,17 @@ def check_pair(X, Y, names=("X", "Y")):
         for layer, name in zip((X, Y), names, strict=True)
     )
     check_same_length(X, Y, *names)
-    return X, Y
+    return X, move_to_home_of(X, Y)
 
 
 def check_same_length(first, second, first_where, second_where):
     """Raise unless two sides have as many stimuli."""
-    if len(first) != len(second):
+    lengths = first.shape[0], second.shape[0]
+    if lengths[0] != lengths[1]:
         raise ValueError(
             "Found input variables with inconsistent numbers of samples: "
-            f"{first_where} has {len(first)} stimuli and {second_where} has "
-            f"{len(second)}. Both must be recorded over the same stimuli."
+            f"{first_where} has {lengths[0]} stimuli and {second_where} has "
+            f"{lengths[1]}. Both must be recorded over the same stimuli."
         )
 
 
@@ -222,7 +238,42 @@ def read_side(given, argument):
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} (found in {argument})") from error
     layout = Layout(argument, kind, stack.widths, stack.names, columns, stack.structure)
+    home = home_of_layers(stack)
+    if is_foreign(home) and not keeps(home):
+        # A stack made under array API dispatch, and used without.
+        stack = move_stack(stack, np.empty(0), layout)
     return stack, layout
+
+
+def move_stack(stack, home, layout):
+    """Return a side with its layers where another is, itself if they are there.
+
+    Parameters
+    ----------
+    stack : LayerStack
+        The side.
+    home : array
+        Where to.
+    layout : Layout
+        What the side looks like; names it in messages.
+    """
+    if has_same_home(home_of_layers(stack), home):
+        return stack
+    return _move_layers(stack, home, layout.where)
+
+
+def _move_layers(stack, home, where):
+    layers = [
+        _move_layers(layer, home, _within(where(index), layer.names))
+        if isinstance(layer, LayerStack)
+        else move_to_home_of(home, check_layer(layer, where(index)))
+        for index, layer in enumerate(stack.layers)
+    ]
+    return LayerStack(layers, names=stack.names, stimuli=stack.stimuli)
+
+
+def _within(where, names):
+    return lambda index: f"{where}, {layer_label(index, names)}"
 
 
 def check_fit_pair(estimator, X, y):
@@ -240,7 +291,7 @@ def check_fit_pair(estimator, X, y):
     Returns
     -------
     source, target : LayerStack
-        Layers as given: numbers are checked layer by layer.
+        Layers as given, both where the source is: numbers are checked layer by layer.
     source_layout, target_layout : Layout
         What they look like.
     """
@@ -268,6 +319,7 @@ def check_fit_pair(estimator, X, y):
     validate_data(
         estimator, seen_by_sklearn(X, source, source_layout), skip_check_array=True
     )
+    target = move_stack(target, home_of_layers(source), target_layout)
     return source, target, source_layout, target_layout
 
 
@@ -341,4 +393,4 @@ def warn_about_dead_units(dead_units, where, stacklevel):
 def _count(dead):
     if isinstance(dead, list):
         return sum(_count(part) for part in dead)
-    return len(dead)
+    return dead.shape[0]

@@ -1,13 +1,22 @@
 """The alternatives to soft matching, as estimators with its interface."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 from scipy.sparse import coo_array
 from sklearn.utils._param_validation import Interval
 
+from skmot._array_api import (
+    carry,
+    device_of,
+    move_to_home_of,
+    namespace_of,
+    numpy_dtype,
+    select,
+    to_numpy,
+)
 from skmot._pair import PairEstimator, over_all_units
 from skmot._units import (
     UnitStatistics,
@@ -17,6 +26,7 @@ from skmot._units import (
     standardize,
     tuning_curves,
     unit_statistics,
+    with_precision_of,
 )
 from skmot._validation import check_layer
 from skmot.layers import LayerStack, layer_label
@@ -96,7 +106,7 @@ class SemiMatching(PairEstimator):
     _parameter_constraints = {}
 
     def _fit_populations(self, source, target):
-        correlations = source.curves.vectors.T @ target.curves.vectors
+        correlations = _correlations_on_host(source, target)
         partners, score = match_best(correlations)
         target_partners, _ = match_best(correlations.T)
         sources, targets = (np.arange(n) for n in correlations.shape)
@@ -107,7 +117,7 @@ class SemiMatching(PairEstimator):
 
     def _carry(self, direction, units):
         plan = self.coupling_ if direction == "target" else self.inverse_coupling_.T
-        return _carry_pairs(plan, units)
+        return carry(units, plan * plan.nnz)
 
     def _held_out_cost(self, source, target):
         return _mean_distance(self.inverse_coupling_, source, target)
@@ -174,14 +184,14 @@ class OneToOneMatching(PairEstimator):
     _parameter_constraints = {}
 
     def _fit_populations(self, source, target):
-        correlations = source.curves.vectors.T @ target.curves.vectors
+        correlations = _correlations_on_host(source, target)
         pairs, score = match_one_to_one(correlations)
         self.coupling_ = _pair_up(*pairs, source.statistics, target.statistics)
         self.cost_ = 1.0 - score
 
     def _carry(self, direction, units):
         plan = self.coupling_ if direction == "target" else self.coupling_.T
-        return _carry_pairs(plan, units)
+        return carry(units, plan * plan.nnz)
 
     def _held_out_cost(self, source, target):
         return _mean_distance(self.coupling_, source, target)
@@ -244,35 +254,37 @@ class Procrustes(PairEstimator):
     _parameter_constraints = {}
 
     def _fit_populations(self, source, target):
-        live = source.statistics.live, target.statistics.live
-        shares = (
-            _relative_deviations(part.statistics, side)
-            for part, side in ((source, "X"), (target, "y"))
-        )
         rotation, agreement = align_orthogonally(
             *(
-                part.curves.vectors
-                * share[part.statistics.live].astype(part.curves.vectors.dtype)
-                for part, share in zip((source, target), shares, strict=True)
+                _times(
+                    part.curves.vectors,
+                    _relative_deviations(part.statistics, side)[part.statistics.live],
+                )
+                for part, side in ((source, "X"), (target, "y"))
             )
         )
-        self.rotation_ = np.zeros([len(part) for part in live], dtype=rotation.dtype)
-        self.rotation_[np.ix_(*live)] = rotation
+        self.rotation_ = _with_dead_units(
+            _with_dead_units(rotation, source.statistics, axis=0),
+            target.statistics,
+            axis=1,
+        )
         self.cost_ = max(2.0 - 2.0 * agreement, 0.0)
 
     def _carry(self, direction, units):
         seen, made = self._statistics(direction)
-        rotation = self.rotation_ if direction == "target" else self.rotation_.T
-        share = _relative_deviations(seen, "the side seen").astype(units.dtype)
-        carried = (units * share) @ rotation.astype(units.dtype, copy=False)
+        xp = namespace_of(units)
+        rotation = xp.astype(self.rotation_, units.dtype, copy=False)
+        rotation = rotation if direction == "target" else rotation.T
+        carried = _times(units, _relative_deviations(seen, "the side seen")) @ rotation
         # From unit norm to the norm of the side that is made.
-        carried *= np.linalg.norm(made.deviation)
+        carried *= float(np.linalg.norm(made.deviation))
         return carried
 
     def _leave(self, carried, statistics):
         # On the scale of the population: units have no scale of their own here.
-        carried = carried.astype(np.result_type(carried, statistics.dtype), copy=False)
-        carried += statistics.mean.astype(carried.dtype)
+        carried = with_precision_of(carried, statistics)
+        mean = statistics.mean.astype(numpy_dtype(carried))
+        carried += move_to_home_of(carried, mean)
         return carried
 
     def _held_out_cost(self, source, target):
@@ -283,8 +295,9 @@ class Procrustes(PairEstimator):
                 (target, self._target_statistics, "y"),
             )
         )
-        agreement = np.sum((source @ self.rotation_) * target, dtype=np.float64)
-        return 2.0 - 2.0 * float(agreement)
+        xp = namespace_of(source)
+        products = xp.matmul(source, self.rotation_) * target
+        return 2.0 - 2.0 * float(xp.sum(products, dtype=xp.float64))
 
 
 class LinearPredictivity(PairEstimator):
@@ -385,6 +398,11 @@ class LinearPredictivity(PairEstimator):
         coefficients = self.coef_ if direction == "target" else self.inverse_coef_
         return units @ coefficients.astype(units.dtype, copy=False)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags
+
     def _held_out_cost(self, source, target):
         predicted = self._carry("target", standardize(source, self._source_statistics))
         live = self._target_statistics.live
@@ -422,9 +440,8 @@ class _GeometryComparison(PairEstimator):
     def _describe(self, units, where):
         """Return the entries of a geometry, from live units on one scale a layer."""
 
-    def _prepare(self, layer, where):
+    def _populate(self, layer, statistics, where):
         layer = _side_by_side(layer, where)
-        statistics = unit_statistics(layer)
         return _Geometry(self._entries(layer, statistics, where), statistics)
 
     def _entries(self, layer, statistics, where):
@@ -473,6 +490,7 @@ class _GeometryComparison(PairEstimator):
         tags = super().__sklearn_tags__()
         tags.estimator_type = None
         tags.regressor_tags = None
+        tags.array_api_support = False
         return tags
 
 
@@ -604,9 +622,11 @@ def _pair_up(sources, targets, source, target):
     return over_all_units(plan, source, target)
 
 
-def _carry_pairs(plan, units):
-    """Give each unit wanted the unit it is paired with."""
-    return units @ (plan * plan.nnz).tocsr().astype(units.dtype)
+def _correlations_on_host(source, target):
+    """Return the correlations of all pairs: assignments are solved on the host."""
+    vectors = source.curves.vectors, target.curves.vectors
+    xp = namespace_of(*vectors)
+    return to_numpy(xp.matmul(vectors[0].T, vectors[1]))
 
 
 def _mean_distance(plan, source, target):
@@ -615,7 +635,10 @@ def _mean_distance(plan, source, target):
     # As in scores: targets that are constant are left out, and what is constant beside
     # a target that varies correlates 0 with it.
     return 1.0 - mean_over_units(
-        column_correlations(target[:, targets], source[:, sources]), "y"
+        column_correlations(
+            select(target, targets, axis=1), select(source, sources, axis=1)
+        ),
+        "y",
     )
 
 
@@ -627,9 +650,32 @@ def _relative_deviations(statistics, where):
 
 def _unit_population(layer, live, where):
     """Return a population centred and of unit norm, on its own stimuli; dead ones 0."""
-    statistics = unit_statistics(np.where(live, layer, layer.dtype.type(0)))
-    share = _relative_deviations(statistics, where) / np.sqrt(len(layer))
-    return standardize(layer, statistics) * share.astype(layer.dtype)
+    statistics = unit_statistics(layer)
+    live = live & statistics.live
+    statistics = replace(
+        statistics, live=live, deviation=np.where(live, statistics.deviation, 0.0)
+    )
+    share = _relative_deviations(statistics, where) / np.sqrt(layer.shape[0])
+    return _times(standardize(layer, statistics), share)
+
+
+def _times(units, factors):
+    """Multiply each unit by a number of its own."""
+    return units * move_to_home_of(units, factors.astype(numpy_dtype(units)))
+
+
+def _with_dead_units(matrix, statistics, axis):
+    """Give a matrix of live units a row, or a column, of 0 for each dead one."""
+    if statistics.live.all():
+        return matrix
+    xp = namespace_of(matrix)
+    shape = list(matrix.shape)
+    shape[axis] = 1
+    nothing = xp.zeros(tuple(shape), dtype=matrix.dtype, device=device_of(matrix))
+    places = np.where(
+        statistics.live, np.cumsum(statistics.live) - 1, statistics.n_live
+    )
+    return select(xp.concat([matrix, nothing], axis=axis), places, axis=axis)
 
 
 def _check_some_scored(statistics, where):

@@ -4,6 +4,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skmot._array_api import to_numpy
+
 __all__ = ["LayerCouplingDisplay"]
 
 # Larger matrices are legible as colours only.
@@ -96,13 +98,13 @@ class LayerCouplingDisplay:
         check_is_fitted(estimator)
         if isinstance(estimator, Pipeline):
             estimator = estimator[-1]
-        coupling = (
+        coupling = to_numpy(
             estimator.coupling_
             if direction == "target"
             else estimator.inverse_coupling_
         )
         display = cls(
-            estimator.layer_costs_,
+            to_numpy(estimator.layer_costs_),
             coupling,
             direction=direction,
             source_names=estimator.source_names_,

@@ -2,15 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 
+from skmot._array_api import (
+    NUMPY,
+    as_array,
+    device_of,
+    home_of,
+    is_foreign,
+    namespace_of,
+    select,
+)
 from skmot._files import FileReference
 from skmot._labels import as_labels, check_same_stimuli, list_labels
 from skmot._rows import as_index, check_rows, compose_rows
-from skmot._sklearn import numpy_namespace
 
 _REDUCTIONS = (
     "Reduce it to one row a stimulus first: average or flatten feature maps over "
@@ -61,9 +70,15 @@ class LayerStack:
     ------
     ValueError
         If there is no layer, a layer is not two-dimensional, or the layers differ in
-        their stimuli.
+        their stimuli, or in their library or device.
     TypeError
         If a layer is sparse, or a stack is indexed by anything but stimuli.
+
+    Notes
+    -----
+    A stack made under scikit-learn's `array_api_dispatch
+    <https://scikit-learn.org/stable/modules/array_api.html>`__ keeps arrays of other
+    libraries as they are and where they are. Otherwise they become numpy's.
 
     Examples
     --------
@@ -103,6 +118,7 @@ class LayerStack:
         if len(given.bases) == 0:
             raise ValueError("A LayerStack needs at least one layer, got none.")
         self._names = _check_names(given.names, given.bases)
+        _check_one_home(given.bases, self._names)
         self._bases = tuple(given.bases)
         self._rows = range(_common_length(given.bases, self._names))
         self._labels = given.stimuli
@@ -204,12 +220,19 @@ class LayerStack:
 
     @property
     def dtype(self):
-        return np.result_type(*(base.dtype for base in self._bases))
+        xp = namespace_of(self._sample)
+        return xp.result_type(*(base.dtype for base in self._bases))
 
     @property
     def device(self):
         # Of the array API standard; asked for only under `array_api_dispatch=True`.
-        return "cpu"
+        return device_of(self._sample)
+
+    @property
+    def _sample(self):
+        """An array whose library and device are those of all layers."""
+        base = self._bases[0]
+        return base._sample if isinstance(base, LayerStack) else base
 
     def __len__(self):
         return len(self._rows)
@@ -247,7 +270,10 @@ class LayerStack:
     def __array_namespace__(self, *, api_version=None):
         # numpy's own: its `take`, `concat` and `asarray` come back here through
         # `__array_function__`, so rows are taken layer by layer under dispatch too.
-        return numpy_namespace()
+        # Other libraries have no such way back.
+        if is_foreign(self._sample):
+            return _stack_namespace(namespace_of(self._sample))
+        return NUMPY
 
     def __repr__(self):
         names = self._names or range(self.n_layers)
@@ -277,13 +303,40 @@ class LayerStack:
 
     def _layer(self, index):
         layer = self._bases[index]
-        if not (isinstance(self._rows, range) and self._rows == range(len(layer))):
-            layer = layer[as_index(self._rows)]
+        if not (isinstance(self._rows, range) and self._rows == range(layer.shape[0])):
+            layer = _take_rows(layer, self._rows)
         if isinstance(layer, LayerStack):
             # A nested stack follows when this one is given other labels, or none.
             layer = LayerStack(layer)
             layer._labels = self._labels
         return layer
+
+
+def home_of_layers(stack):
+    """Return an empty array where the layers of a stack are."""
+    return home_of(stack._sample)
+
+
+def side_by_side(stack):
+    """Return all units of a stack, at any depth, as one array where its layers are."""
+    if not is_foreign(stack._sample):
+        return np.asarray(stack)
+    parts = [
+        side_by_side(layer) if isinstance(layer, LayerStack) else layer
+        for layer in stack.layers
+    ]
+    return namespace_of(*parts).concat(parts, axis=1)
+
+
+def _take_rows(layer, rows):
+    """Return some rows of a layer, as a view where they are evenly spaced."""
+    index = as_index(rows)
+    if not is_foreign(layer) or isinstance(layer, LayerStack):
+        return layer[index]
+    if isinstance(index, slice) and (index.step is None or index.step > 0):
+        return layer[index, :]
+    # Not every library steps backwards.
+    return select(layer, np.asarray(rows), axis=0)
 
 
 class _LazyLayers(Sequence):
@@ -442,7 +495,8 @@ def _is_network(layer):
 
 def _one_layer(given, allow_vector):
     if allow_vector and _dimensions(given) == 1:
-        column = np.reshape(_as_array(given, "the layer", ensure_2d=False), (-1, 1))
+        column = _as_array(given, "the layer", ensure_2d=False)
+        column = namespace_of(column).reshape(column, (-1, 1))
         return _Given([column], "vector", stimuli=_frame_labels(given))
     return _Given([_as_2d(given, "the layer")], "array", stimuli=_frame_labels(given))
 
@@ -482,7 +536,7 @@ def _as_array(layer, where, ensure_2d=True):
     check_unmasked(layer, where)
     try:
         return check_array(
-            layer,
+            as_array(layer) if is_foreign(layer) else layer,
             dtype=None,
             ensure_2d=ensure_2d,
             ensure_all_finite=False,
@@ -601,13 +655,20 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
                 f"Stacks of other layers cannot be joined: {first!r} and {other!r}."
             )
     layers = [
-        np.concatenate([stack.layers[index] for stack in arrays], **kwargs)
+        _join([stack.layers[index] for stack in arrays], **kwargs)
         for index in range(first.n_layers)
     ]
     labels = None
     if all(stack.stimuli is not None for stack in arrays):
         labels = np.concatenate([stack.stimuli for stack in arrays])
     return LayerStack(layers, names=first.names, stimuli=labels)
+
+
+def _join(parts, **kwargs):
+    first = parts[0]
+    if is_foreign(first._sample if isinstance(first, LayerStack) else first):
+        return namespace_of(first).concat(parts, axis=0)
+    return np.concatenate(parts, **kwargs)
 
 
 def _take(stack, indices, axis=None, out=None, mode="raise"):
@@ -620,6 +681,34 @@ def _take(stack, indices, axis=None, out=None, mode="raise"):
 
 
 _STACKED = {np.concatenate: _concatenate, np.take: _take}
+
+
+class _StackNamespace:
+    """The namespace of another library, of which some functions keep the layers."""
+
+    def __init__(self, xp):
+        self._xp = xp
+
+    def __getattr__(self, name):
+        return getattr(self._xp, name)
+
+    def take(self, array, indices, /, *, axis=None):
+        stacked = _take(array, indices, axis=axis)
+        if stacked is not NotImplemented:
+            return stacked
+        return self._xp.take(array, indices, axis=axis)
+
+    def concat(self, arrays, /, *, axis=0):
+        stacked = _concatenate(arrays, axis=axis)
+        if stacked is not NotImplemented:
+            return stacked
+        return self._xp.concat(arrays, axis=axis)
+
+
+@lru_cache
+def _stack_namespace(xp):
+    """Return the same object each time: namespaces are compared by identity."""
+    return _StackNamespace(xp)
 
 
 def _only_stacks(arrays):
@@ -661,6 +750,24 @@ def _check_names(names, bases):
     if len(set(names)) != len(names):
         raise ValueError(f"`names` must differ from each other; got {list(names)}.")
     return names
+
+
+def _check_one_home(bases, names):
+    """Raise unless all layers are of one library and on one device."""
+    homes = [
+        (namespace_of(sample).__name__, device_of(sample))
+        for sample in (
+            base._sample if isinstance(base, LayerStack) else base for base in bases
+        )
+    ]
+    for index, home in enumerate(homes):
+        if home != homes[0]:
+            found = [f"{name} on {device}" for name, device in (homes[0], home)]
+            raise ValueError(
+                f"{layer_label(0, names)} is of {found[0]} and "
+                f"{layer_label(index, names)} of {found[1]}: all layers of a network "
+                "must be arrays of one library, on one device. Move them there first."
+            )
 
 
 def _common_length(bases, names):

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmot._array_api import select
 from skmot._labels import as_labels
 from skmot._repeats import (
     average_trials,
@@ -251,7 +252,7 @@ class _UnitSelector(_LayerTransformer, auto_wrap_output_keys=None):
     """Base of the transformers that keep some units of each layer."""
 
     def _transform_layer(self, learned, layer, where):
-        return layer[:, learned]
+        return select(layer, learned, axis=1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,6 +5,13 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skmot._array_api import (
+    carry,
+    move_to_home_of,
+    namespace_of,
+    numpy_dtype,
+    to_numpy,
+)
 from skmot._pair import PairEstimator, over_all_units
 from skmot._units import (
     METRICS,
@@ -173,19 +180,15 @@ class SoftMatching(PairEstimator):
         .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
            representations that captures single-neuron tuning. UniReps, PMLR, 2024.
         """
-        vectors, constant = zip(
-            *(
-                _unit_vectors(checked_layers(stack, layout, min_stimuli=2), self.metric)
-                for stack, layout in zip(
-                    self._check_both(X, y),
-                    (self._source_layout, self._target_layout),
-                    strict=True,
-                )
-            ),
-            strict=True,
+        sides = (
+            _unit_vectors(checked_layers(stack, layout, min_stimuli=2), self.metric)
+            for stack, layout in zip(
+                self._check_both(X, y, "matching_score"),
+                (self._source_layout, self._target_layout),
+                strict=True,
+            )
         )
-        plan = self.coupling_.tocoo()
-        return _mean_product(plan, vectors, constant[1])
+        return _mean_product(self.coupling_.tocoo(), *sides)
 
     def _fit_populations(self, source, target):
         result = match_tuning_curves(source.curves, target.curves, self.mass)
@@ -218,19 +221,19 @@ class SoftMatching(PairEstimator):
         wanted = self._statistics(direction)[1]
         # Weights of each reconstructed unit sum, over the units seen, to as much of it
         # as is matched.
-        weights = plan * wanted.n_live
-        carried = units @ weights.tocsr().astype(units.dtype)
+        carried = carry(units, plan * wanted.n_live)
         if self.reconstruct == "raw":
             # Standardised units have the mean 0: there the rest is their mean as it is.
-            matched = self.matched_[1 if direction == "target" else 0]
-            carried += ((1 - matched) * wanted.mean).astype(carried.dtype)
+            matched = to_numpy(self.matched_[1 if direction == "target" else 0])
+            rest = ((1 - matched) * wanted.mean).astype(numpy_dtype(carried))
+            carried += move_to_home_of(carried, rest)
         return carried
 
     def _held_out_cost(self, source, target):
         plan = self.coupling_.tocoo()
         if self.metric == "sqeuclidean":
             sides = [
-                standardize(side, statistics) * scales
+                standardize(side, statistics) * move_to_home_of(side, scales)
                 for side, statistics, scales in zip(
                     (source, target),
                     (self._source_statistics, self._target_statistics),
@@ -239,12 +242,9 @@ class SoftMatching(PairEstimator):
                 )
             ]
             squared = paired_squared_distances(*sides, plan.row, plan.col)
-            return float(plan.data @ squared / (self.mass * len(source)))
-        vectors, constant = zip(
-            *(_unit_vectors([side], self.metric) for side in (source, target)),
-            strict=True,
-        )
-        return 1.0 - _mean_product(plan, vectors, constant[1])
+            return float(plan.data @ squared / (self.mass * source.shape[0]))
+        sides = (_unit_vectors([side], self.metric) for side in (source, target))
+        return 1.0 - _mean_product(plan, *sides)
 
     @property
     def _curves_metric(self):
@@ -262,31 +262,43 @@ class SoftMatching(PairEstimator):
 
 
 def _unit_vectors(layers, metric):
-    """Return all units side by side, of unit norm, and which are constant."""
-    vectors, constant = [], []
+    """Return live units side by side, of unit norm, and the place of each unit there.
+
+    Returns
+    -------
+    vectors : array of shape (n_stimuli, n_live_units)
+        In the layers' precision.
+    places : ndarray of int of shape (n_units,)
+        The column of each unit; -1 for those that are constant over these stimuli.
+    """
+    kind = "cosine" if metric == "cosine" else "correlation"
+    vectors, live = [], []
     for layer in layers:
         statistics = unit_statistics(layer)
-        unit_vectors = np.zeros(layer.shape, dtype=layer.dtype)
-        kind = "cosine" if metric == "cosine" else "correlation"
-        unit_vectors[:, statistics.live] = tuning_curves(
-            layer, statistics, kind
-        ).vectors
-        vectors.append(unit_vectors)
-        constant.append(~statistics.live)
-    return np.concatenate(vectors, axis=1), np.concatenate(constant)
+        vectors.append(tuning_curves(layer, statistics, kind).vectors)
+        live.append(statistics.live)
+    live = np.concatenate(live)
+    vectors = namespace_of(vectors[0]).concat(vectors, axis=1)
+    return vectors, np.where(live, np.cumsum(live) - 1, -1)
 
 
-def _mean_product(plan, vectors, constant_targets):
-    """Average the products of matched units, over targets that are not constant."""
-    counted = ~constant_targets[plan.col]
+def _mean_product(plan, source, target):
+    """Average the products of matched units, over targets that are not constant.
+
+    Both sides as `_unit_vectors` gives them.
+    """
+    (sources, source_places), (targets, target_places) = source, target
+    rows, columns = source_places[plan.row], target_places[plan.col]
+    counted = columns >= 0
     if not counted.any():
         raise ValueError(
             "Every matched unit of y is constant over the stimuli given: no "
             "correlation is defined. Give more stimuli."
         )
-    weights = plan.data[counted]
-    products = paired_products(*vectors, plan.row[counted], plan.col[counted])
-    return float(weights @ products / weights.sum())
+    # The product with a source unit that is constant is 0.
+    varied = counted & (rows >= 0)
+    products = paired_products(sources, targets, rows[varied], columns[varied])
+    return float(plan.data[varied] @ products / plan.data[counted].sum())
 
 
 def _with_dead_units(values, statistics, missing):

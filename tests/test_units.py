@@ -15,6 +15,7 @@ from skmot._units import (
     standardize,
     tuning_curves,
     unit_statistics,
+    unstandardize,
 )
 from tests import reference
 
@@ -115,16 +116,76 @@ def test_one_step_of_one_stimulus_makes_a_unit_live(dtype):
     np.testing.assert_array_equal(constant_units(layer), [True, False])
 
 
-def test_statistics_in_blocks_are_those_of_the_whole(monkeypatch):
-    layer = np.random.default_rng(2).normal(size=(20, 17))
-    layer[:, 5] = 0.1
-    whole = unit_statistics(layer)
-    monkeypatch.setattr("skmot._units._BLOCK_ENTRIES", 60)
-    in_blocks = unit_statistics(layer)
-    np.testing.assert_array_equal(in_blocks.mean, whole.mean)
-    np.testing.assert_array_equal(in_blocks.deviation, whole.deviation)
-    np.testing.assert_array_equal(in_blocks.live, whole.live)
-    np.testing.assert_array_equal(whole.dead_units, [5])
+def memory_orders(layer):
+    """Return the same numbers in orders that are read in tiles of other shapes."""
+    spread = np.repeat(np.repeat(layer, 2, axis=0), 3, axis=1)
+    return {
+        "C": np.ascontiguousarray(layer),
+        "Fortran": np.asfortranarray(layer),
+        "spread": spread[::2, ::3],
+        "reversed": np.ascontiguousarray(layer[::-1, ::-1])[::-1, ::-1],
+    }
+
+
+@pytest.mark.parametrize("order", ["C", "Fortran", "spread", "reversed"])
+@pytest.mark.parametrize("entries", [1, 60, 10**6])
+def test_statistics_are_the_exact_ones_however_a_layer_is_read(
+    monkeypatch, order, entries
+):
+    monkeypatch.setattr("skmot._units._TILE_ENTRIES", entries)
+    monkeypatch.setattr("skmot._units._BLOCK_ENTRIES", entries)
+    columns = np.column_stack([*hostile_columns().values(), np.full(60, 0.1)])
+    layer = memory_orders(columns)[order]
+    statistics = unit_statistics(layer)
+    for unit, column in enumerate(columns.T[:-1]):
+        mean, deviation = exact_mean_and_deviation(column)
+        # Half a step of the mean, and of a sum of few numbers before it.
+        step = 4e-16 * np.abs(column).max()
+        assert statistics.mean[unit] == pytest.approx(mean, rel=0, abs=step)
+        precision = 1e-13 if deviation > 1e-300 else 1e-12
+        assert statistics.deviation[unit] == pytest.approx(deviation, rel=precision)
+    np.testing.assert_array_equal(statistics.dead_units, [len(columns.T) - 1])
+
+
+@pytest.mark.parametrize("where", [0, 1, 30, 59])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_outlier_spoils_no_statistics_wherever_it_is(monkeypatch, where, dtype):
+    # What is subtracted first is the first stimulus, be it an outlier.
+    monkeypatch.setattr("skmot._units._TILE_ENTRIES", 10)
+    column = np.random.default_rng(20).normal(size=(60, 1)).astype(dtype)
+    column[where] = 1e6
+    statistics = unit_statistics(column)
+    mean, deviation = exact_mean_and_deviation(column[:, 0])
+    assert statistics.mean[0] == pytest.approx(mean, rel=1e-14)
+    assert statistics.deviation[0] == pytest.approx(deviation, rel=1e-14)
+
+
+@pytest.mark.parametrize("order", ["C", "Fortran", "spread", "reversed"])
+def test_results_do_not_depend_on_the_memory_order(monkeypatch, order):
+    monkeypatch.setattr("skmot._units._TILE_ENTRIES", 60)
+    layer = np.random.default_rng(21).normal(size=(40, 9))
+    layer[:, 4] = 0.1
+    given, statistics = memory_orders(layer)[order], unit_statistics(layer)
+    np.testing.assert_array_equal(
+        standardize(given, statistics), standardize(layer, statistics)
+    )
+    for metric in ("correlation", "cosine", "sqeuclidean"):
+        np.testing.assert_array_equal(
+            tuning_curves(given, statistics, metric).vectors,
+            tuning_curves(layer, statistics, metric).vectors,
+        )
+    np.testing.assert_allclose(
+        column_correlations(given, layer[::-1]),
+        column_correlations(layer, layer[::-1]),
+        rtol=0,
+        atol=1e-14,
+    )
+    rows = [0, 3, 8, 8]
+    np.testing.assert_allclose(
+        paired_products(given, layer, rows, rows[::-1]),
+        paired_products(layer, layer, rows, rows[::-1]),
+        rtol=1e-14,
+    )
 
 
 def test_some_units_and_several_layers_select_and_join_statistics():
@@ -273,7 +334,8 @@ def test_dead_units_have_no_curve(metric):
     layer = np.random.default_rng(11).normal(size=(20, 5))
     layer[:, [0, 3]] = 0.1
     curves = tuning_curves(layer, unit_statistics(layer), metric)
-    live = layer[:, [1, 2, 4]]
+    # In the same memory order: sums are taken in it.
+    live = np.ascontiguousarray(layer[:, [1, 2, 4]])
     expected = tuning_curves(live, unit_statistics(live), metric)
     np.testing.assert_array_equal(curves.vectors, expected.vectors)
     np.testing.assert_array_equal(curves.offsets, expected.offsets)
@@ -292,16 +354,29 @@ def test_float32_curves_are_those_of_float64_and_stay_float32(metric, scale):
     np.testing.assert_allclose(curves.offsets, expected.offsets, rtol=1e-12)
 
 
-def test_curves_in_blocks_are_those_of_the_whole(monkeypatch):
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "sqeuclidean"])
+def test_units_stay_together_in_memory_where_they_were(metric):
     layer = np.random.default_rng(13).normal(size=(20, 17))
-    layer[:, 4] = 2.0
-    for metric in ("correlation", "cosine", "sqeuclidean"):
-        whole = tuning_curves(layer, unit_statistics(layer), metric)
-        with monkeypatch.context() as patch:
-            patch.setattr("skmot._units._BLOCK_ENTRIES", 60)
-            in_blocks = tuning_curves(layer, unit_statistics(layer), metric)
-        np.testing.assert_allclose(in_blocks.vectors, whole.vectors, rtol=1e-14)
-        np.testing.assert_allclose(in_blocks.offsets, whole.offsets, rtol=1e-14)
+    for given in (layer, np.asfortranarray(layer)):
+        vectors = tuning_curves(given, unit_statistics(given), metric).vectors
+        assert vectors.flags.f_contiguous == given.flags.f_contiguous
+        assert vectors.flags.c_contiguous == given.flags.c_contiguous
+
+
+# -- unstandardize ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtypes", ["ff", "fd", "df"])
+def test_unstandardized_units_are_those_that_were_standardized(dtypes):
+    layer = np.random.default_rng(22).normal(3, 5, size=(80, 6)).astype(dtypes[0])
+    layer[:, 2] = 0.1
+    statistics = unit_statistics(layer)
+    units = standardize(layer, statistics).astype(dtypes[1])
+    found = unstandardize(units, statistics)
+    assert found.dtype == np.result_type(*dtypes)
+    # Two steps of float32 at values below 32.
+    np.testing.assert_allclose(found, layer, rtol=0, atol=4e-6)
+    np.testing.assert_array_equal(found[:, 2], layer[0, 2].astype(found.dtype))
 
 
 # -- column_correlations ---------------------------------------------------------------
@@ -366,22 +441,20 @@ def test_column_correlations_of_float32_are_those_of_the_same_numbers(dtypes):
     )
 
 
-def test_column_correlations_in_blocks_are_those_of_the_whole(monkeypatch):
+def test_column_correlations_in_tiles_are_those_of_the_whole(monkeypatch):
     truth, prediction = np.random.default_rng(18).normal(size=(2, 20, 17))
     whole = column_correlations(truth, prediction)
-    monkeypatch.setattr("skmot._units._BLOCK_ENTRIES", 60)
-    in_blocks = column_correlations(truth, prediction)
-    np.testing.assert_allclose(in_blocks, whole, rtol=0, atol=1e-15)
+    monkeypatch.setattr("skmot._units._TILE_ENTRIES", 60)
+    in_tiles = column_correlations(truth, prediction)
+    np.testing.assert_allclose(in_tiles, whole, rtol=0, atol=1e-15)
 
 
 # -- pairs -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block_entries", [4_000_000, 30])
-def test_products_and_distances_of_pairs_are_those_of_the_columns(
-    monkeypatch, block_entries
-):
-    monkeypatch.setattr("skmot._units._BLOCK_ENTRIES", block_entries)
+@pytest.mark.parametrize("entries", [4_000_000, 30])
+def test_products_and_distances_of_pairs_are_those_of_the_columns(monkeypatch, entries):
+    monkeypatch.setattr("skmot._units._TILE_ENTRIES", entries)
     rng = np.random.default_rng(19)
     source, target = rng.normal(size=(12, 5)), rng.normal(size=(12, 8))
     rows, columns = rng.integers(0, 5, 20), rng.integers(0, 8, 20)
@@ -397,6 +470,12 @@ def test_products_and_distances_of_pairs_are_those_of_the_columns(
         [sum((a - b) ** 2 for a, b in zip(*pair, strict=True)) for pair in pairs],
         rtol=1e-14,
     )
+
+
+def test_no_pairs_have_no_products():
+    empty = np.empty((6, 0))
+    none = np.empty(0, dtype=int)
+    assert paired_products(empty, np.ones((6, 2)), none, none).shape == (0,)
 
 
 def test_distance_of_nearly_equal_pairs_keeps_its_digits():

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
+from skmot._array_api import check_numpy, namespace_of, to_numpy
 from skmot._units import (
     check_some_live,
     column_correlations,
@@ -90,10 +91,13 @@ def procrustes_distance(X, Y, *, center=True, scale=True):
     1.1
     """
     first, second = (
-        curves.vectors / np.sqrt(curves.vectors.shape[1]) if scale else curves.vectors
+        curves.vectors / math.sqrt(curves.vectors.shape[1]) if scale else curves.vectors
         for curves in _curves(X, Y, "sqeuclidean", center, scale)
     )
-    squared_norms = sum(np.sum(part**2, dtype=np.float64) for part in (first, second))
+    xp = namespace_of(first, second)
+    squared_norms = sum(
+        float(xp.sum(part**2, dtype=xp.float64)) for part in (first, second)
+    )
     _, agreement = align_orthogonally(first, second)
     return float(np.sqrt(max(squared_norms - 2.0 * agreement, 0.0)))
 
@@ -103,30 +107,35 @@ def align_orthogonally(X, Y):
 
     Parameters
     ----------
-    X, Y : ndarray of shape (n_stimuli, n_units_x) and (n_stimuli, n_units_y)
-        Two populations.
+    X, Y : array of shape (n_stimuli, n_units_x) and (n_stimuli, n_units_y)
+        Two populations, in one namespace and on one device.
 
     Returns
     -------
-    rotation : ndarray of shape (n_units_x, n_units_y)
+    rotation : array of shape (n_units_x, n_units_y)
         The polar factor of X'Y: an isometry between the directions of X and of Y that
         covary, and 0 on the others. In the precision of the populations.
     agreement : float
         <X T, Y>, the sum of the singular values of X'Y.
     """
-    dtype = np.result_type(X, Y)
-    if len(X) < min(X.shape[1], Y.shape[1]):
+    xp = namespace_of(X, Y)
+    dtype = xp.result_type(X, Y)
+    if X.shape[0] < min(X.shape[1], Y.shape[1]):
         # X'Y has no more directions than there are stimuli: those of a core.
         (left, X), (right, Y) = (
-            np.linalg.qr(part.T.astype(np.float64)) for part in (X, Y)
+            xp.linalg.qr(xp.astype(part.T, xp.float64)) for part in (X, Y)
         )
-        u, s, vt = np.linalg.svd(X @ Y.T, full_matrices=False)
+        u, s, vt = xp.linalg.svd(X @ Y.T, full_matrices=False)
         u, vt = left @ u, vt @ right.T
     else:
-        u, s, vt = np.linalg.svd((X.T @ Y).astype(np.float64), full_matrices=False)
+        products = xp.astype(xp.matmul(X.T, Y), xp.float64)
+        u, s, vt = xp.linalg.svd(products, full_matrices=False)
+    s = to_numpy(s)
     # As `numpy.linalg.matrix_rank`, in the precision of the products.
-    found = s > s.max() * max(u.shape[0], vt.shape[1]) * np.finfo(dtype).eps
-    return (u[:, found] @ vt[found]).astype(dtype, copy=False), float(s.sum())
+    smallest = s[0] * max(u.shape[0], vt.shape[1]) * xp.finfo(dtype).eps
+    rank = np.count_nonzero(s > smallest)
+    rotation = u[:, :rank] @ vt[:rank, :]
+    return xp.astype(rotation, dtype, copy=False), float(s.sum())
 
 
 # -- assignments -----------------------------------------------------------------------
@@ -291,8 +300,10 @@ def match_one_to_one(correlations):
 
 
 def _products(curves):
-    first, second = curves
-    return first.vectors.T @ second.vectors
+    """Return the products of all pairs of units, on the host."""
+    first, second = (part.vectors for part in curves)
+    xp = namespace_of(first, second)
+    return to_numpy(xp.matmul(first.T, second))
 
 
 def _mean_of_pairs(correlations, rows, columns):
@@ -354,6 +365,7 @@ def rsa_score(X, Y):
     1.0
     """
     first, second = _curves(X, Y, "sqeuclidean", center=False)
+    check_numpy(first.vectors, "rsa_score")
     return compare_geometries(
         rsa_geometry(first.vectors, "X"), rsa_geometry(second.vectors, "Y")
     )
@@ -450,6 +462,7 @@ def linear_cka(X, Y, *, debiased=True):
     (0.0, 0.8)
     """
     first, second = _curves(X, Y, "sqeuclidean")
+    check_numpy(first.vectors, "linear_cka")
     return compare_geometries(
         cka_geometry(first.vectors, debiased, "X"),
         cka_geometry(second.vectors, debiased, "Y"),
@@ -578,6 +591,7 @@ def linear_predictivity_score(
     1.0
     """
     X, Y = check_pair(X, Y)
+    check_numpy(X, "linear_predictivity_score")
     statistics = [unit_statistics(X), unit_statistics(Y)]
     for part, where in zip(statistics, ["X", "Y"], strict=True):
         check_some_live(part.live, where)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skmot._array_api import to_numpy
 from skmot.transport import solve_transport
 
 
@@ -55,7 +56,7 @@ def hierarchy_score(coupling, adjusted=False):
     >>> hierarchy_score(np.full((4, 8), 1 / 32), adjusted=True)
     0.0
     """
-    weights = np.abs(np.asarray(coupling, dtype=np.float64))
+    weights = np.abs(to_numpy(coupling).astype(np.float64))
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(
             f"`coupling` must be two-dimensional and not empty; got {weights.shape}."

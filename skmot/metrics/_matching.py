@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
+from skmot._array_api import namespace_of, to_numpy
 from skmot._units import (
     check_some_live,
     paired_squared_distances,
@@ -130,9 +131,9 @@ def one_to_one_distance(X, Y, *, center=True, scale=True):
             "`soft_matching_distance` takes any sizes."
         )
     # |x_i|^2 and |y_j|^2 are the same for every permutation.
-    rows, columns = linear_sum_assignment(
-        source.vectors.T @ target.vectors, maximize=True
-    )
+    xp = namespace_of(source.vectors, target.vectors)
+    products = to_numpy(xp.matmul(source.vectors.T, target.vectors))
+    rows, columns = linear_sum_assignment(products, maximize=True)
     squared = paired_squared_distances(source.vectors, target.vectors, rows, columns)
     return float(np.sqrt(squared.sum()))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skmot._array_api import as_array
 from skmot._units import column_correlations
 from skmot._validation import check_pair
 
@@ -46,14 +47,14 @@ def reconstruction_correlation(y_true, y_pred):
     >>> round(reconstruction_correlation(y, constant), 3)
     0.667
     """
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    y_true, y_pred = as_array(y_true), as_array(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
             f"y_true and y_pred must have the same shape; got {y_true.shape} and "
             f"{y_pred.shape}."
         )
     if y_true.ndim == 1:
-        y_true, y_pred = y_true[:, np.newaxis], y_pred[:, np.newaxis]
+        y_true, y_pred = y_true[:, None], y_pred[:, None]
     y_true, y_pred = check_pair(y_true, y_pred, names=("y_true", "y_pred"))
     return mean_over_units(column_correlations(y_true, y_pred), "y_true")
 

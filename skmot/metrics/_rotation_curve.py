@@ -2,10 +2,10 @@
 
 import numpy as np
 from scipy.linalg import schur
-from scipy.stats import special_ortho_group
 from sklearn.base import clone
 from sklearn.utils import Bunch, check_random_state
 
+from skmot._orthogonal import random_rotation
 from skmot._units import check_some_live, unit_statistics
 from skmot._validation import check_pair, warn_about_dead_units
 from skmot._warnings import recorded_warnings, repeat_warnings
@@ -124,7 +124,8 @@ def rotation_curve(
     random = check_random_state(random_state)
     scores, log = np.empty((n_rotations, len(alphas))), []
     for rotation in range(n_rotations):
-        power = rotation_powers(_random_rotation(int(live.sum()), random))
+        drawn = random_rotation(int(live.sum()), random, reflections=False)
+        power = rotation_powers(drawn)
         for index, alpha in enumerate(alphas):
             turned = power(alpha)
             turned_pairs = [
@@ -208,10 +209,3 @@ def rotation_powers(rotation):
         return vectors @ turned @ vectors.T
 
     return power
-
-
-def _random_rotation(n, random):
-    # SO(1) is the identity; SciPy starts at 2.
-    if n == 1:
-        return np.eye(1)
-    return special_ortho_group.rvs(n, random_state=random)

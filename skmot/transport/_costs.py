@@ -106,7 +106,12 @@ class CostMatrix:
 
     def scaled(self):
         """Return all costs from 0 to 1, as a new float64 array of the host."""
-        return self._scale(np.array(to_numpy(self.matrix), dtype=np.float64))
+        matrix = to_numpy(self.matrix)
+        scaled = np.empty(matrix.shape)
+        for part in self.blocks():
+            scaled[part] = matrix[part]
+            self._scale(scaled[part])
+        return scaled
 
     def _scale(self, values):
         if not self.is_scaled:

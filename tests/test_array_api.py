@@ -1,0 +1,680 @@
+"""Arrays of other libraries give what numpy's give, and stay where they are."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+from scipy.sparse import random_array
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_predict, cross_validate, train_test_split
+from sklearn.utils import get_tags
+from sklearn.utils._array_api import move_estimator_to
+
+from skmot import (
+    CKA,
+    RSA,
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    MultiLevelOTRotation,
+    OneToOneMatching,
+    Procrustes,
+    RotationMatching,
+    SemiMatching,
+    SoftMatching,
+    _array_api,
+)
+from skmot._units import (
+    column_correlations,
+    constant_units,
+    paired_products,
+    paired_squared_distances,
+    standardize,
+    tuning_curves,
+    unit_statistics,
+    unstandardize,
+)
+from skmot._validation import check_layer, check_pair
+from skmot.metrics import (
+    hierarchy_score,
+    linear_cka,
+    linear_predictivity_score,
+    one_to_one_distance,
+    procrustes_distance,
+    reconstruction_correlation,
+    rectangular_matching_score,
+    rsa_score,
+    semi_matching_score,
+    soft_matching_distance,
+    soft_matching_score,
+)
+from tests.networks import random_networks
+from tests.test_units import hostile_columns
+
+# A pretend device, whose arrays numpy cannot read: what went to the host unasked would
+# raise.
+HOMES = {"torch": "cpu", "array_api_strict": "device1"}
+DTYPES = ["float32", "float64"]
+# Sums over 60 stimuli, taken in another order.
+TOLERANCE = {"float32": 3e-5, "float64": 1e-10}
+
+
+class Home:
+    """Makes arrays of one library on one device."""
+
+    def __init__(self, library, device):
+        self.library = importlib.import_module(library)
+        strict = library == "array_api_strict"
+        self.device = self.library.Device(device) if strict else device
+
+    def asarray(self, array):
+        return self.library.asarray(np.ascontiguousarray(array), device=self.device)
+
+    def layers(self, network):
+        """Return the layers of a network, at any depth, as arrays of the library."""
+        if isinstance(network, list):
+            return [self.layers(layer) for layer in network]
+        return self.asarray(network)
+
+    def has(self, array):
+        return _array_api.has_same_home(array, self.asarray(np.zeros(1)))
+
+
+def home_at(library, device):
+    pytest.importorskip(library)
+    return Home(library, device)
+
+
+@pytest.fixture(params=HOMES)
+def home(request):
+    return home_at(request.param, HOMES[request.param])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_torch_thread():
+    """On arrays as small as these, threads of torch wait for each other."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def dispatch():
+    with config_context(array_api_dispatch=True):
+        yield
+
+
+@pytest.fixture
+def sizes_on_host(monkeypatch):
+    """Record how many entries each array has that is copied to the host."""
+    sizes, convert = [], _array_api._convert_to_numpy
+
+    def convert_and_record(array, xp):
+        sizes.append(int(np.prod(array.shape)))
+        return convert(array, xp)
+
+    monkeypatch.setattr(_array_api, "_convert_to_numpy", convert_and_record)
+    return sizes
+
+
+def networks(dtype="float64", seed=0):
+    """Return two networks, each with a unit that is constant."""
+    source, target = random_networks(seed=seed)
+    source[0][:, 2], target[1][:, 0] = 0.1, -3.0
+    return [[layer.astype(dtype) for layer in side] for side in (source, target)]
+
+
+def on_host(found):
+    """Return what an estimator gave as nested lists of numpy arrays."""
+    if isinstance(found, LayerStack):
+        found = list(found.layers)
+    if isinstance(found, list | tuple):
+        return [on_host(part) for part in found]
+    return _array_api.to_numpy(found)
+
+
+def assert_close(found, expected, tolerance):
+    found, expected = on_host(found), on_host(expected)
+    if isinstance(found, list):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected, strict=True):
+            assert_close(*pair, tolerance)
+        return
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+# -- helpers ---------------------------------------------------------------------------
+
+
+def test_arrays_come_back_from_elsewhere_as_they_were(home):
+    array = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    array.setflags(write=False)
+    elsewhere = home.asarray(np.zeros(1))
+    for given in (array, array[::-1], array.T, array > 0, np.arange(5)):
+        moved = _array_api.move_to_home_of(elsewhere, given)
+        assert home.has(moved)
+        np.testing.assert_array_equal(_array_api.to_numpy(moved), given)
+        assert _array_api.numpy_dtype(moved) == given.dtype
+        back = _array_api.move_to_home_of(np.zeros(1), moved)
+        assert isinstance(back, np.ndarray)
+    assert _array_api.move_to_home_of(array, array) is array
+
+
+def test_arrays_move_between_devices_of_a_library():
+    strict = pytest.importorskip("array_api_strict")
+    first, second = (
+        strict.ones(3, device=strict.Device(name)) for name in ("device1", "device2")
+    )
+    assert not _array_api.has_same_home(first, second)
+    moved = _array_api.move_to_home_of(second, first)
+    assert _array_api.has_same_home(moved, second)
+    assert _array_api.move_to_home_of(first, first) is first
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_units_carried_by_a_sparse_plan_are_the_product(home, monkeypatch, dtype):
+    rng = np.random.default_rng(1)
+    units = rng.normal(size=(6, 5)).astype(dtype)
+    plan = random_array((5, 4), density=0.4, rng=rng, format="csr")
+    expected = units @ plan.toarray().astype(dtype)
+    # One row more than whole blocks of them.
+    monkeypatch.setattr(_array_api, "_ROWS_TURNED", 5)
+    monkeypatch.setattr(_array_api, "_CACHED_ENTRIES", 0)
+    for given in (units, np.asfortranarray(units), home.asarray(units)):
+        carried = _array_api.carry(given, plan)
+        assert _array_api.has_same_home(carried, given)
+        assert _array_api.numpy_dtype(carried) == dtype
+        np.testing.assert_allclose(
+            _array_api.to_numpy(carried), expected, rtol=0, atol=TOLERANCE[dtype]
+        )
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_and_columns_are_selected_as_numpy_does(home, axis):
+    matrix = np.random.default_rng(2).normal(size=(5, 6))
+    indices = np.array([3, 0, 0, 4])
+    expected = matrix[indices] if axis == 0 else matrix[:, indices]
+    for given in (matrix, np.asfortranarray(matrix), matrix[::-1][::-1]):
+        np.testing.assert_array_equal(_array_api.select(given, indices, axis), expected)
+    selected = _array_api.select(home.asarray(matrix), indices, axis)
+    assert home.has(selected)
+    np.testing.assert_array_equal(_array_api.to_numpy(selected), expected)
+
+
+# -- units -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("entries", [60, 10**6])
+def test_units_are_prepared_as_numpy_ones_are(home, monkeypatch, dtype, entries):
+    monkeypatch.setattr("skmot._units._KERNEL_ENTRIES", entries)
+    rng = np.random.default_rng(3)
+    layer = (5 + rng.normal(size=(40, 9)) * np.arange(1, 10)).astype(dtype)
+    layer[:, 4] = 0.1
+    elsewhere, tolerance = home.asarray(layer), TOLERANCE[dtype]
+    expected, statistics = unit_statistics(layer), unit_statistics(elsewhere)
+    assert statistics.dtype == dtype
+    for name in ("mean", "deviation"):
+        np.testing.assert_allclose(
+            getattr(statistics, name), getattr(expected, name), rtol=1e-14
+        )
+    np.testing.assert_array_equal(statistics.dead_units, [4])
+    np.testing.assert_array_equal(constant_units(elsewhere), constant_units(layer))
+    standardized = standardize(elsewhere, statistics)
+    assert home.has(standardized)
+    assert_close(standardized, standardize(layer, expected), tolerance)
+    assert_close(unstandardize(standardized, statistics), layer, tolerance)
+    for metric in ("correlation", "cosine", "sqeuclidean"):
+        for scale in (True, False):
+            found = tuning_curves(elsewhere, statistics, metric, scale=scale)
+            curves = tuning_curves(layer, expected, metric, scale=scale)
+            assert home.has(found.vectors)
+            assert_close(found.vectors, curves.vectors, tolerance)
+            np.testing.assert_allclose(found.offsets, curves.offsets, rtol=1e-12)
+
+
+def test_hostile_units_are_prepared_as_numpy_ones_are(home):
+    layer = np.column_stack(list(hostile_columns().values()))
+    elsewhere = home.asarray(layer)
+    expected, statistics = unit_statistics(layer), unit_statistics(elsewhere)
+    np.testing.assert_allclose(statistics.deviation, expected.deviation, rtol=1e-12)
+    curves = tuning_curves(elsewhere, statistics, "correlation")
+    np.testing.assert_allclose(
+        _array_api.to_numpy(curves.vectors),
+        tuning_curves(layer, expected, "correlation").vectors,
+        rtol=0,
+        atol=1e-13,
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_are_compared_as_numpy_ones_are(home, dtype):
+    truth, prediction = np.random.default_rng(4).normal(size=(2, 40, 9)).astype(dtype)
+    truth[:, 1], prediction[:, 2] = 0.1, 0.3
+    sides = home.asarray(truth), home.asarray(prediction)
+    np.testing.assert_allclose(
+        column_correlations(*sides), column_correlations(truth, prediction), atol=1e-14
+    )
+    rows, columns = [0, 3, 8, 8], [1, 1, 0, 5]
+    for function in (paired_products, paired_squared_distances):
+        np.testing.assert_allclose(
+            function(*sides, rows, columns),
+            function(truth, prediction, rows, columns),
+            rtol=1e-13,
+        )
+
+
+# -- layers ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_layers_of_a_stack_stay_where_they_are(home):
+    source, _ = networks()
+    for given in (source, [source[:2], source[1:]]):
+        expected, stack = LayerStack(given), LayerStack(home.layers(given))
+        assert stack.shape == expected.shape
+        assert stack.device == home.asarray(np.zeros(1)).device
+        for rows in ([3, 0, 0], slice(10, 40), slice(None, None, -2), slice(0, 60, 3)):
+            for key in (rows, home.asarray(np.arange(60)[rows])):
+                found = stack[key]
+                for layer in on_host_leaves(found):
+                    assert home.has(layer)
+                assert_close(found, expected[rows], 0)
+        mask = home.asarray(np.arange(60) % 3 == 1)
+        assert_close(stack[mask], expected[1::3], 0)
+
+
+def on_host_leaves(stack):
+    for layer in stack.layers:
+        yield from on_host_leaves(layer) if isinstance(layer, LayerStack) else [layer]
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_scikit_learn_splits_stacks_stimulus_by_stimulus(home):
+    source, target = networks()
+    stacks = [LayerStack(home.layers(side)) for side in (source, target)]
+    parts = train_test_split(*stacks, random_state=0)
+    with config_context(array_api_dispatch=False):
+        expected = train_test_split(
+            LayerStack(source), LayerStack(target), random_state=0
+        )
+    for part, other in zip(parts, expected, strict=True):
+        assert part.n_layers == other.n_layers
+        assert_close(part, other, 0)
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_layers_of_one_network_lie_in_one_place(home):
+    source, _ = networks()
+    with pytest.raises(ValueError, match=r"layer 0 is of .* and layer 1 of .*numpy on"):
+        LayerStack([home.asarray(source[0]), source[1]])
+    with pytest.raises(ValueError, match="layer 'b' of"):
+        SoftMatching().fit({"a": source[0], "b": home.asarray(source[1])}, source)
+
+
+def test_without_dispatch_layers_become_numpy_arrays():
+    home = home_at("torch", "cpu")
+    source, target = networks()
+    stack = LayerStack(home.layers(source))
+    assert all(isinstance(layer, np.ndarray) for layer in stack.layers)
+    with config_context(array_api_dispatch=True):
+        kept = LayerStack(home.layers(source))
+    expected = SoftMatching().fit(source, target)
+    for given in (home.layers(source), stack, kept):
+        matching = SoftMatching().fit(given, home.layers(target))
+        assert isinstance(matching.matched_[0], np.ndarray)
+        assert matching.cost_ == expected.cost_
+        assert_close(matching.predict(given), expected.predict(source), 0)
+
+
+def test_without_dispatch_nothing_is_copied_to_the_host_unasked():
+    home = home_at("array_api_strict", "device1")
+    source, target = networks()
+    with pytest.raises(TypeError, match=r"array_api_dispatch=True.*in layer 0"):
+        LayerStack(home.layers(source))
+    with config_context(array_api_dispatch=True):
+        stack = LayerStack(home.layers(source))
+    with pytest.raises(TypeError, match=r"device1.*found in X, layer 0"):
+        SoftMatching().fit(stack, target)
+
+
+# -- checks ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_half_precision_is_read_as_float32_and_integers_as_float64():
+    torch = pytest.importorskip("torch")
+    layer = torch.arange(12).reshape(4, 3)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert check_layer(layer.to(dtype), "X").dtype == torch.float32
+    assert check_layer(layer, "X").dtype == torch.float64
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_a_device_without_float64_is_an_error_that_says_what_to_do():
+    strict = pytest.importorskip("array_api_strict")
+    layer = strict.ones((4, 3), dtype=strict.float32, device=strict.Device("no_x64"))
+    with pytest.raises(TypeError, match=r"no float64.*Move.*\(found in y, layer 2\)"):
+        check_layer(layer, "y, layer 2")
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_numbers_are_found_where_they_are(home, bad):
+    source, target = networks()
+    target[2][5, 1] = bad
+    with pytest.raises(ValueError, match="y, layer 2"):
+        SoftMatching().fit(home.layers(source), home.layers(target))
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_a_second_population_is_moved_to_the_first(home):
+    (X, *_), (Y, *_) = networks()
+    _, moved = check_pair(home.asarray(X), Y)
+    assert home.has(moved)
+    _, moved = check_pair(X, home.asarray(Y))
+    assert isinstance(moved, np.ndarray)
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_reconstruction_correlation_takes_arrays_of_any_library(home):
+    y, prediction = np.random.default_rng(5).normal(size=(2, 30, 4))
+    expected = reconstruction_correlation(y, prediction)
+    found = reconstruction_correlation(home.asarray(y), home.asarray(prediction))
+    assert found == pytest.approx(expected, abs=1e-14)
+    one = reconstruction_correlation(home.asarray(y[:, 0]), home.asarray(y[:, 0]))
+    assert one == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize(
+    "metric",
+    [
+        soft_matching_distance,
+        soft_matching_score,
+        one_to_one_distance,
+        procrustes_distance,
+        semi_matching_score,
+        rectangular_matching_score,
+    ],
+)
+def test_metrics_of_two_populations_take_arrays_of_any_library(home, metric):
+    X, y = np.random.default_rng(6).normal(size=(2, 40, 7))
+    y = y.astype(np.float32)
+    for given in (y, home.asarray(y)):
+        assert metric(home.asarray(X), given) == pytest.approx(metric(X, y), abs=1e-6)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("metric", [rsa_score, linear_cka, linear_predictivity_score])
+def test_metrics_that_take_numpy_arrays_only_say_so(home, metric):
+    X, y = np.random.default_rng(6).normal(size=(2, 40, 7))
+    with pytest.raises(TypeError, match=f"{metric.__name__} takes arrays of numpy"):
+        metric(home.asarray(X), y)
+    settings = {"random_state": 0} if metric is linear_predictivity_score else {}
+    moved = metric(X, home.asarray(y), **settings)
+    assert moved == pytest.approx(metric(X, y, **settings))
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_the_hierarchy_score_takes_learned_couplings(home):
+    sides = networks()
+    coupling = MultiLevelOT().fit(*map(home.layers, sides)).coupling_
+    expected = hierarchy_score(MultiLevelOT().fit(*sides).coupling_)
+    assert hierarchy_score(coupling) == pytest.approx(expected, abs=1e-12)
+
+
+# -- estimators ------------------------------------------------------------------------
+
+ONE_POPULATION = [
+    SoftMatching(),
+    SoftMatching(metric="cosine"),
+    SoftMatching(metric="sqeuclidean"),
+    SoftMatching(reconstruct="raw", mass=0.7),
+    SemiMatching(),
+    OneToOneMatching(),
+    Procrustes(),
+    RotationMatching(tol=1e-2),
+]
+SEVERAL_LAYERS = [
+    MultiLevelOT(),
+    MultiLevelOT(cost_cv=2),
+    MultiLevelOT(strategy="single_best"),
+    MultiLevelOT(strategy="pairwise_best"),
+    MultiLevelOT(Procrustes()),
+    MultiLevelOT(SoftMatching(metric="sqeuclidean", mass=0.7)),
+    MultiLevelOTRotation(tol=1e-2),
+]
+ESTIMATORS = ONE_POPULATION + SEVERAL_LAYERS
+CASES = [
+    *((estimator, dtype) for estimator in ESTIMATORS for dtype in DTYPES),
+    (MultiLevelOT(MultiLevelOT()), "float64"),
+    (MultiLevelOT(SoftMatching(metric="cosine")), "nested"),
+]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* are constant over:skmot.exceptions.DeadUnitWarning"
+)
+
+
+def sides_for(estimator, dtype, seed=0):
+    nested = dtype == "nested"
+    source, target = networks("float64" if nested else dtype, seed)
+    if nested or isinstance(getattr(estimator, "inner", None), MultiLevelOT):
+        # A level more, or layers of several parts that are one population.
+        return [source[:2], source[1:]], [target[:2], target[2:]]
+    return source, target
+
+
+def learned_arrays(estimator):
+    """Return dense learned attributes, by name."""
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and isinstance(value, np.ndarray | list | tuple)
+        if name not in ("inner_", "source_names_", "target_names_")
+    }
+
+
+def leaves(found):
+    if isinstance(found, LayerStack):
+        found = list(found.layers)
+    if isinstance(found, list | tuple):
+        for part in found:
+            yield from leaves(part)
+    else:
+        yield found
+
+
+@pytest.mark.parametrize(("estimator", "dtype"), CASES, ids=str)
+def test_estimators_learn_and_tell_what_they_do_from_numpy_arrays(
+    home, estimator, dtype
+):
+    tolerance = TOLERANCE.get(dtype, 1e-10)
+    sides, others = sides_for(estimator, dtype), sides_for(estimator, dtype, seed=1)
+    expected = clone(estimator).fit(*sides)
+    with config_context(array_api_dispatch=True):
+        found = clone(estimator).fit(*map(home.layers, sides))
+        for name, value in learned_arrays(expected).items():
+            learned = getattr(found, name)
+            assert all(home.has(part) for part in leaves(learned)), name
+            assert_close(learned, value, tolerance)
+        assert found.cost_ == pytest.approx(expected.cost_, abs=tolerance)
+        X, y = map(home.layers, others)
+        for made, wanted in (
+            (found.predict(X), expected.predict(others[0])),
+            (found.inverse_predict(y), expected.inverse_predict(others[1])),
+        ):
+            assert type(made) is type(wanted)
+            assert all(home.has(layer) for layer in leaves(made))
+            assert_close(made, wanted, tolerance)
+        for method in ("score", "inverse_score", "held_out_cost", "layer_scores"):
+            assert getattr(found, method)(X, y) == pytest.approx(
+                getattr(expected, method)(*others), abs=tolerance
+            )
+        assert_close(
+            found.unit_scores(X, y), expected.unit_scores(*others), 10 * tolerance
+        )
+        if hasattr(found, "matching_score"):
+            assert found.matching_score(X, y) == pytest.approx(
+                expected.matching_score(*others), abs=tolerance
+            )
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_sparse_plans_are_scipys_and_on_the_host(home, estimator):
+    found = clone(estimator).fit(*map(home.layers, networks()))
+    pairs = [found]
+    if hasattr(found, "inner_"):
+        pairs = [pair for row in found.inner_ for pair in row]
+    for pair in pairs:
+        plan = getattr(pair, "coupling_", None)
+        assert plan is None or plan.format == "csr"
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("estimator", [SoftMatching(), MultiLevelOT()], ids=str)
+def test_the_target_is_moved_to_the_source(home, estimator):
+    source, target = networks()
+    expected = clone(estimator).fit(source, target)
+    score = expected.score(source, target)
+    mixed = clone(estimator).fit(home.layers(source), target)
+    assert all(home.has(layer) for layer in mixed.predict(home.layers(source)))
+    for y in (target, home.layers(target), LayerStack(target)):
+        assert mixed.score(home.layers(source), y) == pytest.approx(score, abs=1e-10)
+    turned = clone(estimator).fit(source, home.layers(target))
+    assert all(isinstance(layer, np.ndarray) for layer in turned.predict(source))
+    assert turned.score(source, home.layers(target)) == pytest.approx(score, abs=1e-10)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("estimator", [SoftMatching(), MultiLevelOT()], ids=str)
+def test_another_library_than_that_of_the_fit_is_an_error(home, estimator):
+    source, target = networks()
+    fitted = clone(estimator).fit(home.layers(source), home.layers(target))
+    name = type(estimator).__name__
+    for method, given in (
+        ("predict", [source]),
+        ("inverse_predict", [target]),
+        ("score", [source, target]),
+        ("unit_scores", [source, home.layers(target)]),
+        ("held_out_cost", [source, target]),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=rf"{name}.{method}\(\) must use the same namespace.*got .*numpy on",
+        ):
+            getattr(fitted, method)(*given)
+    on_numpy = clone(estimator).fit(source, target)
+    with pytest.raises(ValueError, match=r"the fit was to .*numpy"):
+        on_numpy.predict(home.layers(source))
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_another_device_than_that_of_the_fit_is_an_error():
+    first = home_at("array_api_strict", "device1")
+    second = home_at("array_api_strict", "device2")
+    source, target = networks()
+    fitted = SoftMatching().fit(first.layers(source), second.layers(target))
+    assert all(first.has(layer) for layer in fitted.predict(first.layers(source)))
+    with pytest.raises(ValueError, match=r"same device.*device2.*device1"):
+        fitted.predict(second.layers(source))
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("estimator", [SoftMatching(), Procrustes()], ids=str)
+def test_fitted_estimators_move(home, estimator):
+    source, target = networks()
+    fitted = clone(estimator).fit(source, target)
+    xp = _array_api.namespace_of(home.asarray(np.zeros(1)))
+    moved = move_estimator_to(fitted, xp, home.device)
+    assert_close(moved.predict(home.layers(source)), fitted.predict(source), 1e-10)
+    back = move_estimator_to(moved, _array_api.NUMPY, "cpu")
+    assert_close(back.predict(source), fitted.predict(source), 0)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize(
+    "estimator", [SoftMatching(), Procrustes(), MultiLevelOT(Procrustes())], ids=str
+)
+def test_stimuli_stay_on_the_device(home, estimator, sizes_on_host):
+    source, target = map(home.layers, networks())
+    fitted = clone(estimator).fit(source, target)
+    if not isinstance(estimator, SoftMatching):
+        # What the solver of transport reads of the costs is tested with it.
+        assert max(sizes_on_host) <= max(32, 34)
+    del sizes_on_host[:]
+    fitted.predict(source)
+    fitted.score(source, target)
+    fitted.inverse_score(source, target)
+    # A number a unit, or a layer.
+    assert max(sizes_on_host) <= 34
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("estimator", [SoftMatching(), MultiLevelOT()], ids=str)
+def test_scikit_learn_cross_validates(home, estimator):
+    sides = networks()
+    found = cross_validate(
+        estimator, *(LayerStack(home.layers(side)) for side in sides), cv=3
+    )
+    with config_context(array_api_dispatch=False):
+        expected = cross_validate(estimator, *map(LayerStack, sides), cv=3)
+    np.testing.assert_allclose(
+        found["test_score"], expected["test_score"], rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_cross_val_predict_gives_layers_back(home):
+    sides = networks()
+    stacks = [LayerStack(home.layers(side)) for side in sides]
+    found = cross_val_predict(SoftMatching(), *stacks, cv=3)
+    with config_context(array_api_dispatch=False):
+        expected = cross_val_predict(SoftMatching(), *map(LayerStack, sides), cv=3)
+    assert all(home.has(layer) for layer in found.layers)
+    assert_close(found, expected, 1e-10)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearPredictivity(random_state=0), RSA(), CKA(), MultiLevelOT(RSA())],
+    ids=str,
+)
+def test_what_takes_numpy_arrays_only_says_so(home, estimator):
+    assert not get_tags(estimator).array_api_support
+    source, target = networks()
+    with pytest.raises(TypeError, match=r"takes arrays of numpy only.*Convert"):
+        clone(estimator).fit(home.layers(source), home.layers(target))
+    assert clone(estimator).fit(source, target).cost_ < 2
+
+
+class RidgeWithCost(Ridge):
+    """A foreign inner estimator that takes arrays of any library."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.cost_ = 1.0 - float(self.score(X, y))
+        return self
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_a_foreign_inner_estimator_gets_arrays_of_the_library(home):
+    sides = networks()
+    expected = MultiLevelOT(RidgeWithCost(solver="svd")).fit(*sides)
+    found = MultiLevelOT(RidgeWithCost(solver="svd")).fit(*map(home.layers, sides))
+    assert home.has(found.inner_[0][0].coef_)
+    made = found.predict(home.layers(sides[0]))
+    assert all(home.has(layer) for layer in made)
+    assert_close(made, expected.predict(sides[0]), 1e-8)
