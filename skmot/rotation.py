@@ -1,14 +1,30 @@
 """RotationMatching and MultiLevelOTRotation: matching after a rotation (MOT+R)."""
 
 import math
+from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 
 import numpy as np
-from scipy.sparse import issparse
-from scipy.stats import ortho_group
+from joblib import Memory
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skmot._array_api import (
+    carry,
+    move_to_home_of,
+    namespace_of,
+    select,
+    to_numpy,
+)
+from skmot._orthogonal import (
+    DenseRotation,
+    ProcrustesProblem,
+    differ,
+    random_rotation,
+    rounding_error,
+)
 from skmot._pair import PairEstimator, over_all_units
 from skmot._units import standardize
 from skmot.multilevel import STRATEGIES, LayerCoupler
@@ -48,8 +64,9 @@ class RotationMatching(PairEstimator):
     coupling_ : csr_array of shape (n_source_units, n_target_units)
         The plan between rotated source units and target units: rows sum to one over
         the number of live source units, columns to one over that of live target units.
-    rotation_ : ndarray of shape (n_live_source_units, n_live_source_units)
-        R, orthogonal, between the live source units, in the order of the units.
+    rotation_ : array of shape (n_live_source_units, n_live_source_units)
+        R, orthogonal, between the live source units, in the order of the units; of the
+        library and on the device of `X`.
     cost_ : float
         ``|Z(X) R - Z(Y) (N Q)'|_F^2 / (S N)``, the reconstruction error of the source
         an entry, over N live source units and S stimuli; lower is more alike. (The
@@ -134,24 +151,28 @@ class RotationMatching(PairEstimator):
         self.n_init = n_init
         self.random_state = random_state
 
+    @property
+    def _draws(self):
+        return self.n_init > 1
+
+    def _population_bytes(self, n_stimuli, statistics):
+        own = super()._population_bytes(n_stimuli, statistics)
+        # Of a source, its triangular factor too.
+        return own + min(own, super()._population_bytes(statistics.n_live, statistics))
+
     def _fit_populations(self, source, target):
-        problem = _RotationProblem(
-            source.curves.vectors, target.curves.vectors, self.metric
-        )
+        problem = _RotationProblem(source.curves, target.curves, self.metric)
         random = check_random_state(self.random_state)
-        n_units = problem.n_source_units
         best = None
         for start in range(self.n_init):
-            rotation = (
-                np.eye(n_units) if start == 0 else _random_rotation(n_units, random)
-            )
+            rotation = None if start == 0 else problem.random_rotation(random)
             run = problem.alternate(rotation, self.max_iter, self.tol)
             if best is None or run.objective < best.objective:
                 best = run
         self.coupling_ = over_all_units(
             best.plan.coupling, source.statistics, target.statistics
         )
-        self.rotation_ = best.rotation
+        self.rotation_ = best.rotation.matrix
         self.cost_ = best.error
         self.n_iter_ = len(best.objectives)
         self.path_ = {
@@ -171,24 +192,36 @@ class RotationMatching(PairEstimator):
         return found
 
     def _carry(self, direction, units):
-        live = self._source_statistics.live
-        plan = self.coupling_.astype(units.dtype)
-        rotation = self.rotation_.astype(units.dtype, copy=False)
+        live = np.flatnonzero(self._source_statistics.live)
+        xp = namespace_of(units)
+        rotation = xp.astype(self.rotation_, units.dtype, copy=False)
+        plan = self.coupling_[live]
         if direction == "target":
-            rotated = np.zeros_like(units)
-            rotated[:, live] = units[:, live] @ rotation
-            return rotated @ (plan * self._target_statistics.n_live)
-        carried = units @ (plan * self._source_statistics.n_live).T.tocsr()
-        carried[:, live] = carried[:, live] @ rotation.T
-        return carried
+            rotated = _columns(units, live) @ rotation
+            return carry(rotated, plan * self._target_statistics.n_live)
+        carried = carry(units, plan.T * self._source_statistics.n_live) @ rotation.T
+        return carry(carried, _places(live, self.coupling_.shape[0]))
 
     def _held_out_cost(self, source, target):
-        live = self._source_statistics.live
-        plan = (self.coupling_ * self._source_statistics.n_live).T.tocsr()
-        source = standardize(source, self._source_statistics)[:, live]
+        live = np.flatnonzero(self._source_statistics.live)
+        plan = self.coupling_[live].T * len(live)
+        source = _columns(standardize(source, self._source_statistics), live)
         target = standardize(target, self._target_statistics)
-        error = source @ self.rotation_ - (target @ plan)[:, live]
-        return float(np.mean(error**2, dtype=np.float64))
+        xp = namespace_of(source)
+        error = xp.astype(source @ self.rotation_ - carry(target, plan), xp.float64)
+        return float(xp.mean(error**2))
+
+
+def _columns(array, columns):
+    return array if len(columns) == array.shape[1] else select(array, columns, axis=1)
+
+
+def _places(columns, n_columns):
+    """Return the sparse matrix that puts columns where they belong."""
+    ones = np.ones(len(columns))
+    return csr_array(
+        (ones, (np.arange(len(columns)), columns)), shape=(len(columns), n_columns)
+    )
 
 
 class MultiLevelOTRotation(LayerCoupler):
@@ -211,6 +244,8 @@ default="transport"
         How the layer costs are read, see :class:`skmot.MultiLevelOT`.
     n_jobs : int, default=None
         Pairs fitted at the same time, see :class:`skmot.MultiLevelOT`.
+    memory : str, path or joblib.Memory, default=None
+        Where the fits of pairs are kept, see :class:`skmot.MultiLevelOT`.
     random_state : int, RandomState instance or None, default=None
         Of the random rotations, and of the permutation of `strategy="permuted"`.
 
@@ -271,6 +306,7 @@ default="transport"
         "strategy": [StrOptions(set(STRATEGIES))],
         "cost_cv": ["cv_object"],
         "n_jobs": [Integral, None],
+        "memory": [str, PathLike, Memory, None],
     }
 
     def __init__(
@@ -282,6 +318,7 @@ default="transport"
         strategy="transport",
         cost_cv=None,
         n_jobs=None,
+        memory=None,
         random_state=None,
     ):
         self.metric = metric
@@ -291,6 +328,7 @@ default="transport"
         self.strategy = strategy
         self.cost_cv = cost_cv
         self.n_jobs = n_jobs
+        self.memory = memory
         self.random_state = random_state
 
     def _inner(self):
@@ -302,8 +340,13 @@ default="transport"
             random_state=self.random_state,
         )
 
-    def _fit(self, source, target):
-        super()._fit(source, target)
+    @property
+    def _draws(self):
+        # The seed is that of the rotations too.
+        return super()._draws or self._inner()._draws
+
+    def _couple_layers(self):
+        super()._couple_layers()
         self.n_iter_ = np.array([[pair.n_iter_ for pair in row] for row in self.inner_])
 
 
@@ -325,47 +368,43 @@ class _Run:
 class _RotationProblem:
     """One pair of standardised populations, of which products are taken once.
 
-    Columns have unit norm, so that with S stimuli Z(X)' Z(Y) / S is their product.
+    Columns have unit norm, so that with S stimuli Z(X)' Z(Y) / S is their product. What
+    a round needs is in products of units: it does not touch the stimuli.
     """
 
     def __init__(self, source, target, metric):
-        n_stimuli, self.n_source_units = source.shape
         self.metric = metric
-        self.dtype = np.result_type(source, target)
+        xp = namespace_of(source.vectors)
         # One precision throughout: what is orthogonal in float32 is not in float64.
-        source = source.astype(self.dtype, copy=False)
-        self.target = target.astype(self.dtype, copy=False)
-        self.cross = source.T @ self.target
-        # The narrower factor of M: it may be of the rank of the stimuli.
-        self.through_stimuli = n_stimuli < target.shape[1]
-        self.left = source.T if self.through_stimuli else self.cross
-        # Norms after a rotation are those of the triangular factor: fewer rows.
-        self.source = (
-            np.linalg.qr(source, mode="r")
-            if n_stimuli > self.n_source_units
-            else source
-        )
+        dtype = xp.result_type(source.vectors, target.vectors)
+        source, target = (_in_precision(side, dtype) for side in (source, target))
+        self.n_source_units = source.vectors.shape[1]
+        self.cross = source.vectors.T @ target.vectors
+        self.target_products = target.vectors.T @ target.vectors
+        self.procrustes = ProcrustesProblem(self.cross, source.vectors.T)
+        if metric == "correlation":
+            # Norms after a rotation are those of the triangular factor: fewer rows.
+            self.source, basis = source.triangular.T, self.procrustes.basis
+            self.source_along = self.source if basis is None else basis.T @ self.source
 
     def alternate(self, rotation, max_iter, tol):
-        """Take turns, from a rotation, until J falls no more."""
+        """Take turns, from a rotation or None, the identity, until J falls no more."""
         run = _Run()
-        rotation = rotation.astype(self.dtype, copy=False)
-        products = rotation.T @ self.cross
-        before = None
+        plan = before = None
+        products = self.cross
+        if rotation is not None:
+            products = rotation.turn_within(self.cross, self.procrustes.core)
         for _ in range(max_iter):
-            plan = self.couple(rotation, products)
+            last, plan = plan, self.couple(rotation, products, plan)
             if before is None:
                 before = _objective(plan, products)
-            carried = (plan.coupling * self.n_source_units).astype(self.dtype)
-            reconstructed = self.target @ carried.T
-            rotation = nearest_rotation(
-                self.left, reconstructed.T if self.through_stimuli else carried
-            )
-            products = rotation.T @ self.cross
-            objective = _objective(plan, products)
-            # |Z(X) R - Z(Y) (N Q)'|_F^2 / S N, where J has 1, of Z(Y), in its place.
-            size = float(np.sum(reconstructed**2, dtype=np.float64))
-            error = max(objective - 1.0 + size / self.n_source_units, 0.0)
+            # The rotation follows from the plan: where that is as before, so is this.
+            if last is None or differ(last.flow, plan.flow):
+                weights = plan.coupling * self.n_source_units
+                rotation = self.procrustes.solve(weights)
+                products = rotation.turn_within(self.cross, self.procrustes.core)
+                objective = _objective(plan, products)
+                error = self._error(objective, weights)
             run.add(rotation, plan, objective, error)
             run.last_fall = before - objective
             run.settled = run.last_fall <= tol
@@ -374,81 +413,65 @@ class _RotationProblem:
             before = objective
         return run
 
-    def couple(self, rotation, products):
-        """Find the optimal coupling of the rotated source units."""
-        # With squared distances the norms add a constant: sum_i |Z(X) R_i|^2 is fixed.
+    def random_rotation(self, random):
+        """Draw where to start from."""
+        rotation = random_rotation(self.n_source_units, random, reflections=True)
+        rotation = move_to_home_of(self.cross, rotation)
+        xp = namespace_of(self.cross)
+        return DenseRotation(xp.astype(rotation, self.cross.dtype))
+
+    def couple(self, rotation, products, last=None):
+        """Find the optimal coupling of the rotated source units.
+
+        Parameters
+        ----------
+        rotation : Rotation, DenseRotation or None
+            None is the identity.
+        products : array of shape (n_source_units, n_target_units)
+            Of rotated source units and target units.
+        last : TransportResult, default=None
+            Of the round before, near which this one is looked for.
+        """
         if self.metric == "correlation":
-            norms = np.linalg.norm(self.source @ rotation, axis=0)
-            # A column rotated to nothing is rounding error: it correlates with none.
-            rounding = self.n_source_units * np.finfo(norms.dtype).eps
-            norms[norms <= rounding] = np.inf
-            products = products / norms[:, np.newaxis]
-        return solve_transport(-products)
+            costs = products * -self._inverse_norms(rotation)[:, np.newaxis]
+        else:
+            # The norms add a constant: sum_i |Z(X) R_i|^2 is fixed.
+            costs = -products
+        potentials = None if last is None else last.potentials
+        return solve_transport(costs, potentials=potentials)
+
+    def _inverse_norms(self, rotation):
+        source = self.source
+        if rotation is not None:
+            source = rotation.turn(source, self.source_along)
+        xp = namespace_of(source)
+        norms = xp.linalg.vector_norm(source, axis=1)
+        # A unit rotated to nothing is rounding error: it correlates with none.
+        is_some = norms > rounding_error(self.n_source_units, norms.dtype, xp)
+        return xp.where(is_some, 1 / xp.where(is_some, norms, 1.0), 0.0)
+
+    def _error(self, objective, weights):
+        """|Z(X) R - Z(Y) (N Q)'|_F^2 / S N, from J, which has 1 for |Z(Y) (N Q)'|^2."""
+        size = _sum_of_entries(weights.T @ weights, self.target_products)
+        return max(objective - 1.0 + size / self.n_source_units, 0.0)
+
+
+def _in_precision(curves, dtype):
+    xp = namespace_of(curves.vectors)
+    if curves.vectors.dtype == dtype:
+        return curves
+    return replace(curves, vectors=xp.astype(curves.vectors, dtype))
 
 
 def _objective(plan, products):
     """J, of a coupling and products of rotated source units and target units."""
     # Both sides have units of variance one on average, whatever the rotation.
-    agreement = float(plan.coupling.multiply(products).sum(dtype=np.float64))
-    return 2.0 - 2.0 * agreement
+    return 2.0 - 2.0 * _sum_of_entries(plan.coupling, products)
 
 
-def nearest_rotation(left, right):
-    """Return the orthogonal R of largest <R, left right'> nearest to the identity.
-
-    The orthogonal Procrustes problem through M = left right' = U1 S V1', of rank r:
-    every R = U1 V1' + U2 W V2' with orthogonal W is as good; the nearest to the
-    identity has W = polar(U2' V2).
-
-    Parameters
-    ----------
-    left : ndarray of shape (n, k)
-        First factor of M.
-    right : ndarray or sparse array of shape (n, k)
-        Second factor of M.
-
-    Returns
-    -------
-    rotation : ndarray of shape (n, n)
-        Orthogonal, in the precision of the factors.
-    """
-    n, k = left.shape
-    right = right.toarray() if issparse(right) else right
-    if k < n:
-        # M has rank k at most: its singular vectors from those of a k x k core.
-        left_basis, left_core = np.linalg.qr(left)
-        right_basis, right_core = np.linalg.qr(right)
-        u, s, vt = np.linalg.svd(left_core @ right_core.T)
-        u, v = left_basis @ u, right_basis @ vt.T
-    else:
-        u, s, vt = np.linalg.svd(left @ right.T)
-        v = vt.T
-    # As `numpy.linalg.matrix_rank` has it: what is smaller is rounding error.
-    rank = np.count_nonzero(s > s[0] * n * np.finfo(s.dtype).eps)
-    return _complete_rotation(u[:, :rank], v[:, :rank])
-
-
-def _complete_rotation(u, v):
-    """Complete u v' to the orthogonal matrix nearest to the identity.
-
-    On what u and v leave out, polar(U2' V2) is the direct rotation of Davis and Kahan
-    from the span of v to that of u, which turns principal vectors into each other and
-    leaves the rest as it is. So no basis of the complements is needed.
-    """
-    n, rank = u.shape
-    if rank == n:
-        return u @ v.T
-    turn_u, cosines, turn_v = np.linalg.svd(u.T @ v)
-    # Direct rotation: I - W / (1 + cosines) W' + 2 (u turn_u) (v turn_v')', of which
-    # the part on the span, (u turn_u) (v turn_v')', gives way to u v'.
-    both = u @ turn_u + v @ turn_v.T
-    rotation = (u + u @ (turn_u @ turn_v)) @ v.T - (both / (1 + cosines)) @ both.T
-    rotation[np.diag_indices(n)] += 1
-    return rotation
-
-
-def _random_rotation(n_units, random):
-    if n_units == 1:
-        # SciPy draws in two dimensions and more; in one, a rotation is a sign.
-        return np.array([[random.choice([-1.0, 1.0])]])
-    return ortho_group.rvs(n_units, random_state=random)
+def _sum_of_entries(weights, array):
+    """Add up the entries of an array, sparsely weighted, in float64."""
+    weights = weights.tocoo()
+    places = np.ravel_multi_index((weights.row, weights.col), weights.shape)
+    entries = select(namespace_of(array).reshape(array, (-1,)), places, axis=0)
+    return float(weights.data @ to_numpy(entries).astype(np.float64))

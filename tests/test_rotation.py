@@ -3,18 +3,20 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.linalg import expm, orthogonal_procrustes, polar
-from scipy.optimize import minimize
-from scipy.sparse import csr_array
+from scipy.linalg import orthogonal_procrustes
 from scipy.stats import ortho_group
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skmot import MultiLevelOT, MultiLevelOTRotation, RotationMatching, SoftMatching
+from skmot._linalg import triangular_factor
+from skmot._orthogonal import DenseRotation
 from skmot.exceptions import DeadUnitWarning
-from skmot.rotation import _RotationProblem, nearest_rotation
+from skmot.rotation import _RotationProblem
+from skmot.transport import TuningCurves
 from tests import reference
 from tests.networks import random_networks, rows
+from tests.test_orthogonal import slow_nearest_rotation
 
 METRICS = ["correlation", "sqeuclidean"]
 # Source and target units, stimuli: equal, unequal both ways, and with more units than
@@ -38,18 +40,6 @@ def populations(n, k, n_stimuli, seed=0):
 
 def z(layer, training):
     return (layer - training.mean(axis=0)) / training.std(axis=0)
-
-
-def slow_nearest_rotation(product):
-    """U1 V1' + U2 polar(U2' V2) V2', by a full singular value decomposition."""
-    u, _, vt = np.linalg.svd(product)
-    rank = np.linalg.matrix_rank(product)
-    v = vt.T
-    rotation = u[:, :rank] @ v[:, :rank].T
-    if rank < len(u):
-        rest = polar(u[:, rank:].T @ v[:, rank:])[0]
-        rotation = rotation + u[:, rank:] @ rest @ v[:, rank:].T
-    return rotation
 
 
 def slow_alternation(X, Y, metric, n_rounds):
@@ -121,6 +111,59 @@ def test_held_out_costs_are_errors_of_the_trained_map(n, k, n_stimuli):
     )
     expected = np.sum(error**2) / (20 * n)
     assert matching.held_out_cost(X[test], Y[test]) == pytest.approx(expected)
+
+
+def shared_by_few(n, k, n_stimuli, seed=0):
+    """Return populations in which only four dimensions vary."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(n_stimuli, 4))
+    return [latent @ rng.normal(size=(4, width)) + 5 for width in (n, k)]
+
+
+def copied(n, k, n_stimuli):
+    """Return populations of which each unit comes twice, exactly."""
+    halves = populations(n // 2, k // 2, n_stimuli)
+    return [np.repeat(half, 2, axis=1)[:, ::-1].copy() for half in halves]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("made", [populations, shared_by_few, copied])
+@pytest.mark.parametrize(("n", "k", "n_stimuli"), SIZES)
+def test_the_rotation_and_its_cost_are_those_of_the_plan(
+    n, k, n_stimuli, made, dtype, metric
+):
+    # Whichever of several plans that are as cheap is found.
+    X, Y = (side.astype(dtype) for side in made(n // 2 * 2, k // 2 * 2, n_stimuli))
+    matching = RotationMatching(metric).fit(X, Y)
+    x, y = (z(side.astype(np.float64), side.astype(np.float64)) for side in (X, Y))
+    plan, R = matching.coupling_.toarray(), matching.rotation_.astype(np.float64)
+    carried = y @ (len(plan) * plan).T
+    # Float32 keeps the products to 1e-7 of the largest, and so the rotation of what
+    # has a thousandth of that to 1e-4.
+    exact = dtype == np.float64
+    product = x.T @ carried
+    if not exact:
+        largest = np.linalg.norm(product, 2)
+        left, values, right = np.linalg.svd(product)
+        product = left @ np.diag(np.where(values > 1e-5 * largest, values, 0)) @ right
+    np.testing.assert_allclose(
+        R, slow_nearest_rotation(product), atol=1e-9 if exact else 1e-3
+    )
+    assert matching.cost_ == pytest.approx(
+        np.mean((x @ R - carried) ** 2), abs=1e-12 if exact else 2e-6
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("n", "k", "n_stimuli"), [*SIZES, (20, 8, 60), (8, 20, 60)])
+def test_rounds_of_float32_are_those_of_float64(metric, n, k, n_stimuli):
+    X, Y = (side.astype(np.float32) for side in populations(n, k, n_stimuli))
+    single = RotationMatching(metric).fit(X, Y)
+    double = RotationMatching(metric).fit(X.astype(np.float64), Y.astype(np.float64))
+    for found in ("objective", "error"):
+        np.testing.assert_allclose(single.path_[found], double.path_[found], atol=3e-6)
+    np.testing.assert_allclose(single.rotation_, double.rotation_, atol=1e-3)
 
 
 # -- the alternation -------------------------------------------------------------------
@@ -196,77 +239,6 @@ def test_a_population_matched_to_itself_needs_one_round():
 # -- the rotation ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("n", "k"), [(1, 1), (5, 5), (5, 9), (9, 5), (12, 1), (40, 25), (60, 59)]
-)
-@pytest.mark.parametrize("seed", range(3))
-def test_the_nearest_rotation_is_the_formula_s(n, k, seed):
-    rng = np.random.default_rng(seed)
-    left, right = rng.normal(size=(2, n, k))
-    right[rng.random((n, k)) < 0.3] = 0
-    expected = slow_nearest_rotation(left @ right.T)
-    for factor in (right, csr_array(right)):
-        rotation = nearest_rotation(left, factor)
-        np.testing.assert_allclose(rotation, expected, atol=1e-8)
-        np.testing.assert_allclose(rotation @ rotation.T, np.eye(n), atol=1e-12)
-
-
-@pytest.mark.parametrize(("n", "k", "rank"), [(8, 8, 3), (9, 6, 4), (6, 20, 5)])
-def test_the_rank_is_that_of_the_product_not_of_its_shape(n, k, rank):
-    rng = np.random.default_rng(0)
-    left = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, k))
-    right = rng.normal(size=(n, k))
-    assert np.linalg.matrix_rank(left @ right.T) == rank
-    expected = slow_nearest_rotation(left @ right.T)
-    for scale in (1.0, 1e-12, 1e12):
-        rotation = nearest_rotation(scale * left, right)
-        np.testing.assert_allclose(rotation, expected, atol=1e-10)
-        np.testing.assert_allclose(rotation @ rotation.T, np.eye(n), atol=1e-12)
-    single = nearest_rotation(left.astype(np.float32), right.astype(np.float32))
-    assert single.dtype == np.float32
-    np.testing.assert_allclose(single, expected, atol=1e-4)
-    np.testing.assert_allclose(single @ single.T, np.eye(n), atol=1e-5)
-
-
-@pytest.mark.parametrize(("n", "rank"), [(4, 2), (5, 2), (5, 3)])
-def test_no_completion_is_nearer_to_the_identity(n, rank):
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(2, n, rank))
-    product = left @ right.T
-    found = nearest_rotation(left, right)
-    # Every R of largest <R, M> is U1 V1' + U2 W V2': search over orthogonal W of
-    # either determinant, W = W0 exp(A) with antisymmetric A.
-    u, _, vt = np.linalg.svd(product)
-    free = n - rank
-    upper = np.triu_indices(free, 1)
-
-    def completed(entries, start):
-        A = np.zeros((free, free))
-        A[upper] = entries
-        W = start @ expm(A - A.T)
-        return u[:, :rank] @ vt[:rank] + u[:, rank:] @ W @ vt[rank:]
-
-    def distance(entries, start):
-        return np.sum((completed(entries, start) - np.eye(n)) ** 2)
-
-    least = min(
-        (
-            minimize(distance, rng.normal(size=len(upper[0])), start)
-            for start in ortho_group.rvs(free, size=8, random_state=0)
-        ),
-        key=lambda result: result.fun,
-    )
-    assert np.sum((found - np.eye(n)) ** 2) == pytest.approx(least.fun, abs=1e-8)
-    largest = np.linalg.svd(product, compute_uv=False).sum()
-    assert np.sum(found * product) == pytest.approx(largest)
-
-
-def test_where_nothing_is_shared_nothing_is_rotated():
-    for shape in ((3, 2), (3, 5)):
-        rotation = nearest_rotation(np.zeros(shape), np.ones(shape))
-        np.testing.assert_array_equal(rotation, np.eye(3))
-
-
 @pytest.mark.parametrize(("n", "k", "n_stimuli"), SIZES)
 @pytest.mark.parametrize("dtypes", [("f8", "f8"), ("f4", "f4"), ("f4", "f8")])
 def test_rotations_are_orthogonal_in_their_precision(n, k, n_stimuli, dtypes):
@@ -302,8 +274,9 @@ def test_a_unit_rotated_to_nothing_correlates_with_nothing(dtype):
     X = np.column_stack([curve.astype(dtype), copy])
     rotation = np.array([[1, 1], [1, -1]], dtype=dtype) / dtype(np.sqrt(2))
     assert np.linalg.norm(X @ rotation, axis=0)[1] > 0
-    problem = _RotationProblem(X, Y.astype(dtype), "correlation")
-    plan = problem.couple(rotation, rotation.T @ problem.cross)
+    curves = [TuningCurves(side, None, 1.0) for side in (X, Y.astype(dtype))]
+    problem = _RotationProblem(*curves, "correlation")
+    plan = problem.couple(DenseRotation(rotation), rotation.T @ problem.cross)
     correlations = np.vstack([curve @ Y, np.zeros(3)])
     assert plan.cost == pytest.approx(reference.transport(-correlations)[1], abs=1e-6)
 
@@ -615,14 +588,49 @@ def test_it_is_the_level_above_rotation_matching():
     assert mot.n_iter_[1, 2] == pair.n_iter_
 
 
+def test_what_norms_need_of_a_layer_is_made_once_not_once_a_pair(monkeypatch):
+    source, target = random_networks()
+    made = []
+
+    def made_of(vectors):
+        made.append(vectors.shape)
+        return triangular_factor(vectors)
+
+    monkeypatch.setattr("skmot.transport._tuning.triangular_factor", made_of)
+    MultiLevelOTRotation().fit(source, target)
+    assert made == [layer.shape for layer in source]
+    # Squared distances of rotated units have no norms.
+    MultiLevelOTRotation("sqeuclidean").fit(source, target)
+    assert len(made) == len(source)
+
+
+@pytest.mark.parametrize("n_init", [1, 2])
+def test_pairs_that_are_kept_are_not_fitted_again(tmp_path, monkeypatch, n_init):
+    source, target = random_networks()
+    settings = {"n_init": n_init, "memory": tmp_path}
+    if n_init > 1:
+        # Rotations drawn without a seed are others each time.
+        with pytest.raises(ValueError, match="RotationMatching draws"):
+            MultiLevelOTRotation(**settings).fit(source, target)
+        settings["random_state"] = 0
+    first = MultiLevelOTRotation(**settings).fit(source, target)
+    monkeypatch.delattr(RotationMatching, "_fit_populations")
+    again = MultiLevelOTRotation(strategy="pairwise_best", **settings)
+    again.fit(source, target)
+    np.testing.assert_array_equal(again.layer_costs_, first.layer_costs_)
+    np.testing.assert_array_equal(again.n_iter_, first.n_iter_)
+    np.testing.assert_array_equal(
+        again.inner_[1][2].rotation_, first.inner_[1][2].rotation_
+    )
+
+
 def test_the_number_of_jobs_changes_no_number():
     source, target = random_networks()
     settings = {"n_init": 2, "random_state": 0}
     alone = MultiLevelOTRotation(**settings).fit(source, target)
     both = MultiLevelOTRotation(n_jobs=2, **settings).fit(source, target)
-    # Up to the order of sums: workers have fewer threads.
-    np.testing.assert_allclose(alone.layer_costs_, both.layer_costs_, rtol=1e-9)
-    np.testing.assert_allclose(alone.coupling_, both.coupling_, atol=1e-12)
+    np.testing.assert_array_equal(alone.layer_costs_, both.layer_costs_)
+    np.testing.assert_array_equal(alone.coupling_, both.coupling_)
     np.testing.assert_array_equal(alone.n_iter_, both.n_iter_)
 
 

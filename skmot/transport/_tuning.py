@@ -1,9 +1,12 @@
 """Transport between tuning curves: the cost is never more than one matrix product."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from skmot._array_api import namespace_of, to_numpy
+from skmot._linalg import triangular_factor
 from skmot.transport._partial import solve_partial_transport
 from skmot.transport._solver import solve_transport
 
@@ -32,6 +35,15 @@ class TuningCurves:
     offsets: np.ndarray
     weight: float
 
+    @cached_property
+    def triangular(self):
+        """At most `n_units` rows, of which the columns have the same inner products.
+
+        Made when it is first asked for; threads that ask at the same time each make
+        it, and the same one.
+        """
+        return triangular_factor(self.vectors)
+
 
 def match_tuning_curves(source, target, mass=1.0):
     """Find the optimal coupling of two populations of tuning curves.
@@ -48,11 +60,12 @@ def match_tuning_curves(source, target, mass=1.0):
     result : TransportResult
         The plan between their units; cost and potentials include the offsets.
     """
-    costs = np.matmul(source.vectors.T, target.vectors)
+    xp = namespace_of(source.vectors)
+    costs = xp.matmul(xp.matrix_transpose(source.vectors), target.vectors)
     costs *= -source.weight
     if mass < 1:
         # Which units are matched depends on their own offsets.
-        costs = costs + source.offsets[:, np.newaxis]
+        costs = to_numpy(costs) + source.offsets[:, np.newaxis]
         costs += target.offsets
         return solve_partial_transport(costs, mass)
     result = solve_transport(costs)
