@@ -2,10 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_array
+from sklearn import config_context
 
+from skmot._array_api import namespace_of
 from skmot._base import LayerEstimator
 from skmot._units import (
     UnitStatistics,
@@ -13,6 +16,7 @@ from skmot._units import (
     standardize,
     tuning_curves,
     unit_statistics,
+    unstandardize,
 )
 from skmot._validation import Layout, check_layer, checked_layers
 from skmot.layers import LayerStack, layer_label
@@ -39,11 +43,7 @@ class Population:
         """Join populations over the same stimuli into one."""
         if len(parts) == 1:
             return parts[0]
-        curves = TuningCurves(
-            np.concatenate([part.curves.vectors for part in parts], axis=1),
-            np.concatenate([part.curves.offsets for part in parts]),
-            parts[0].curves.weight,
-        )
+        curves = _curves_side_by_side([part.curves for part in parts])
         statistics = UnitStatistics.side_by_side([part.statistics for part in parts])
         return cls(curves, statistics)
 
@@ -57,6 +57,8 @@ class PairEstimator(LayerEstimator):
     is the mathematics alone.
     """
 
+    # Whether what is learned depends on `random_state`, where there is one.
+    _draws = True
     # What `tuning_curves` are made for.
     _curves_metric = "correlation"
 
@@ -72,12 +74,12 @@ class PairEstimator(LayerEstimator):
         ----------
         direction : {"target", "source"}
             The side that is reconstructed.
-        units : ndarray of shape (n_stimuli, n_units_seen)
+        units : array of shape (n_stimuli, n_units_seen)
             All units of the side that is seen, side by side; dead ones are 0.
 
         Returns
         -------
-        carried : ndarray of shape (n_stimuli, n_units_wanted)
+        carried : array of shape (n_stimuli, n_units_wanted)
             A new array; what it says of dead units does not matter.
         """
 
@@ -87,7 +89,7 @@ class PairEstimator(LayerEstimator):
 
         Parameters
         ----------
-        source, target : ndarray of shape (n_stimuli, n_units)
+        source, target : array of shape (n_stimuli, n_units)
             All units of each side, side by side.
 
         Returns
@@ -99,9 +101,7 @@ class PairEstimator(LayerEstimator):
     def _cost_on(self, source, target):
         return self._held_out_cost(
             *(
-                np.concatenate(
-                    list(checked_layers(stack, layout, min_stimuli=2)), axis=1
-                )
+                side_by_side(checked_layers(stack, layout, min_stimuli=2))
                 for stack, layout in (
                     (source, self._source_layout),
                     (target, self._target_layout),
@@ -111,18 +111,30 @@ class PairEstimator(LayerEstimator):
 
     def _prepare(self, layer, where):
         """Return a layer (or a stack, as one population) as a `Population`."""
-        if isinstance(layer, LayerStack):
-            return Population.side_by_side(
-                [
-                    self._prepare(part, f"{where}, {layer_label(index, layer.names)}")
-                    for index, part in enumerate(layer.layers)
-                ]
-            )
-        layer = check_layer(layer, where, min_stimuli=2)
-        statistics = unit_statistics(layer)
-        check_some_live(statistics.live, where)
-        curves = tuning_curves(layer, statistics, self._curves_metric)
-        return Population(curves, statistics)
+        statistics = read_statistics(layer, where)
+        # Its numbers were checked with that.
+        with config_context(assume_finite=True):
+            return self._populate(layer, statistics, where)
+
+    def _populate(self, layer, statistics, where):
+        """Return a layer whose statistics were read, and so checked, as above."""
+        return Population(self._curves(layer, statistics, where), statistics)
+
+    def _curves(self, layer, statistics, where):
+        if not isinstance(layer, LayerStack):
+            layer = check_layer(layer, where)
+            return tuning_curves(layer, statistics, self._curves_metric)
+        ends = np.cumsum((0, *layer.widths))
+        return _curves_side_by_side(
+            [
+                self._curves(part, statistics[start:end], where)
+                for part, (start, end) in zip(layer.layers, pairwise(ends), strict=True)
+            ]
+        )
+
+    def _population_bytes(self, n_stimuli, statistics):
+        """Return about how many bytes a population takes."""
+        return n_stimuli * statistics.n_live * statistics.dtype.itemsize
 
     def _fit(self, source, target):
         populations = [
@@ -159,6 +171,11 @@ class PairEstimator(LayerEstimator):
         self.dead_source_units_ = source.dead_units
         self.dead_target_units_ = target.dead_units
 
+    def _drop_statistics(self):
+        """Forget them, for a level above that sends or stores the rest."""
+        del self._source_statistics, self._target_statistics
+        del self.dead_source_units_, self.dead_target_units_
+
     def _statistics(self, direction):
         """Return the statistics of the units seen and of those reconstructed."""
         if direction == "target":
@@ -169,12 +186,9 @@ class PairEstimator(LayerEstimator):
         seen, wanted = self._layouts(direction)
         given, made = self._statistics(direction)
         layers = checked_layers(stack, seen)
-        units = np.concatenate(
-            [
-                self._enter(layer, given[part])
-                for part, layer in zip(seen.boundaries, layers, strict=True)
-            ],
-            axis=1,
+        units = side_by_side(
+            self._enter(layer, given[part])
+            for part, layer in zip(seen.boundaries, layers, strict=True)
         )
         carried = self._carry(direction, units)
         for part in wanted.boundaries:
@@ -186,10 +200,60 @@ class PairEstimator(LayerEstimator):
 
     def _leave(self, carried, statistics):
         """Put carried activations on the mean and deviation of the units they make."""
-        carried = carried.astype(np.result_type(carried, statistics.dtype), copy=False)
-        carried *= statistics.deviation.astype(carried.dtype)
-        carried += statistics.mean.astype(carried.dtype)
-        return carried
+        return unstandardize(carried, statistics)
+
+
+def read_statistics(layer, where, digest=None):
+    """Check a layer (or a stack, as one population) and read its units' statistics.
+
+    Parameters
+    ----------
+    layer : array-like of shape (n_stimuli, n_units) or LayerStack
+        The layer.
+    where : str
+        What it is called in messages.
+    digest : LayerDigest, default=None
+        Is given the layer's numbers.
+
+    Returns
+    -------
+    statistics : UnitStatistics
+        Of all units.
+    """
+    if isinstance(layer, LayerStack):
+        return UnitStatistics.side_by_side(
+            [
+                read_statistics(
+                    part, f"{where}, {layer_label(index, layer.names)}", digest
+                )
+                for index, part in enumerate(layer.layers)
+            ]
+        )
+    layer = check_layer(layer, where, min_stimuli=2)
+    statistics = unit_statistics(layer)
+    check_some_live(statistics.live, where)
+    if digest is not None:
+        digest.add(layer)
+    return statistics
+
+
+def _curves_side_by_side(parts):
+    """Join tuning curves over the same stimuli into those of one population."""
+    if len(parts) == 1:
+        return parts[0]
+    return TuningCurves(
+        side_by_side(part.vectors for part in parts),
+        np.concatenate([part.offsets for part in parts]),
+        parts[0].weight,
+    )
+
+
+def side_by_side(layers):
+    """Return all units of some layers as one array, of one layer as they are."""
+    layers = list(layers)
+    if len(layers) == 1:
+        return layers[0]
+    return namespace_of(*layers).concat(layers, axis=1)
 
 
 def over_all_units(plan, source, target):

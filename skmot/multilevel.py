@@ -1,22 +1,31 @@
 """MultiLevelOT: a coupling of layers above the couplings of their units."""
 
+import warnings
 from abc import abstractmethod
+from contextlib import closing
 from functools import partial
-from itertools import product
 from numbers import Integral
+from operator import add, mul
+from os import PathLike
 
 import numpy as np
-from sklearn.base import clone
+from joblib import Memory, effective_n_jobs
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
 
+from skmot._array_api import as_array, namespace_of, to_numpy
 from skmot._base import LayerEstimator
+from skmot._layer_cache import LayerCache, in_tiles
 from skmot._pair import PairEstimator
-from skmot._units import check_some_live, constant_units
-from skmot._validation import check_layer
-from skmot.layers import LayerStack, layer_label
+from skmot._pair_store import NoStore, PairStore
+from skmot._parallel import run_side_by_side
+from skmot._prepared import as_taken, prepare_layers
+from skmot._validation import check_fit_pair
+from skmot._warnings import repeat_warnings
+from skmot.layers import LayerStack
 from skmot.soft_matching import SoftMatching
 from skmot.transport import solve_transport
 
@@ -30,7 +39,7 @@ class LayerCoupler(LayerEstimator):
     """Base of the estimators that couple layers by the costs of an inner estimator.
 
     What is fitted to each pair of layers, a subclass says in `_inner`. A subclass has
-    the parameters `strategy`, `cost_cv`, `n_jobs` and `random_state`.
+    the parameters `strategy`, `cost_cv`, `n_jobs`, `memory` and `random_state`.
     """
 
     @abstractmethod
@@ -40,64 +49,152 @@ class LayerCoupler(LayerEstimator):
     # -- fitting -------------------------------------------------------------------
 
     def _fit(self, source, target):
-        inner = self._inner()
-        if isinstance(inner, LayerEstimator):
-            # Its own `fit`, which would do this, is not what fits the pairs.
-            inner._validate_params()
-        self._fold_shortfalls = []
-        prepared = [
-            _prepare_layers(inner, stack, layout)
-            for stack, layout in (
-                (source, self._source_layout),
-                (target, self._target_layout),
-            )
-        ]
-        (sources, self.dead_source_units_), (targets, self.dead_target_units_) = (
-            prepared
-        )
-        fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_pair)(clone(inner), source_layer, target_layer)
-            for source_layer in sources
-            for target_layer in targets
-        )
-        n_targets = len(targets)
-        self.inner_ = [
-            fitted[start : start + n_targets]
-            for start in range(0, len(fitted), n_targets)
-        ]
-        _share_statistics(self.inner_, sources, targets)
-        self.layer_costs_ = self._check_costs(
-            self._cross_validated_costs(source, target)
-            if self.cost_cv is not None
-            else [[_read_cost(estimator) for estimator in row] for row in self.inner_]
-        )
-        self._couple_layers()
-
-    def _cross_validated_costs(self, source, target):
-        """Read each pair's cost on held-out folds of the training stimuli."""
-        inner = self._inner()
-        if not hasattr(inner, "held_out_cost"):
-            raise TypeError(
-                f"{type(inner).__name__} has no `held_out_cost(X, y)`: its cost cannot "
-                "be read on held-out folds. Use `cost_cv=None`."
-            )
-        folds = list(check_cv(self.cost_cv).split(source))
-        total = np.zeros((source.n_layers, target.n_layers))
-        for train, test in folds:
-            sides = [
-                (_prepare_layers(inner, stack[train], layout)[0], stack[test].layers)
+        self._check_inner()
+        with closing(LayerCache()) as cache:
+            handles = [
+                prepare_layers(
+                    self._inner(), stack, layout.where, cache, keyed=self._is_kept()
+                )
                 for stack, layout in (
                     (source, self._source_layout),
                     (target, self._target_layout),
                 )
             ]
-            read = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit_and_read_cost)(clone(inner), *pair)
-                for pair in product(*(zip(*side, strict=True) for side in sides))
+            log = self._fit_layers(source, *handles)
+            _give_statistics(self, *handles)
+        # `_fit_quietly`, `fit`, scikit-learn's wrapper of it, and then the caller.
+        repeat_warnings(log, stacklevel=6)
+
+    def _fit_prepared(self, source, target):
+        """Fit to two prepared networks, as `fit` would to the networks themselves."""
+        stack, other, self._source_layout, self._target_layout = check_fit_pair(
+            self, source.layer, target.layer
+        )
+        self.source_names_, self.target_names_ = stack.names, other.names
+        for category, message, _ in self._fit_layers(
+            stack, source.layers, target.layers
+        ):
+            # The level above tells of them once.
+            warnings.warn(message, category, stacklevel=2)
+        return self
+
+    def _check_inner(self):
+        """Check settings of the inner estimator, whose own `fit` is not called."""
+        inner = self._inner()
+        if isinstance(inner, LayerEstimator):
+            inner._validate_params()
+        if isinstance(inner, LayerCoupler):
+            inner._check_inner()
+        self._open_store()
+        if self.cost_cv is not None and not hasattr(inner, "held_out_cost"):
+            raise TypeError(
+                f"{type(inner).__name__} has no `held_out_cost(X, y)`: its cost cannot "
+                "be read on held-out folds. Use `cost_cv=None`."
             )
-            total += np.reshape([cost for cost, _ in read], total.shape)
-            self._fold_shortfalls += [found for _, part in read for found in part]
-        return total / len(folds)
+
+    def _fit_layers(self, source, sources, targets):
+        """Fit to prepared layers, and return what foreign estimators warned of.
+
+        Parameters
+        ----------
+        source : LayerStack
+            What folds are made of.
+        sources, targets : list of LayerHandle
+            The layers of both sides.
+
+        Returns
+        -------
+        log : list
+            As `recorded_warnings` has it.
+        """
+        self.dead_source_units_ = [layer.dead_units for layer in sources]
+        self.dead_target_units_ = [layer.dead_units for layer in targets]
+        self.inner_, log = self._run(_fit_pair, sources, targets)
+        costs = [[_read_cost(estimator) for estimator in row] for row in self.inner_]
+        self._fold_shortfalls = []
+        if self.cost_cv is not None:
+            costs, more = self._cross_validated_costs(source, sources, targets)
+            log += more
+        self.layer_costs_ = self._check_costs(costs)
+        self._couple_layers()
+        return log
+
+    def _cross_validated_costs(self, source, sources, targets):
+        """Read each pair's cost on held-out folds of the training stimuli."""
+        folds = list(check_cv(self.cost_cv).split(source))
+        total, log = np.zeros((len(sources), len(targets))), []
+        for rows in folds:
+            sides = [
+                [layer.fold(*rows) for layer in side] for side in (sources, targets)
+            ]
+            read, more = self._run(_fit_and_read_cost, *sides)
+            total += [[cost for cost, _ in row] for row in read]
+            self._fold_shortfalls += [
+                found for row in read for _, part in row for found in part
+            ]
+            log += more
+        return total / len(folds), log
+
+    def _run(self, function, sources, targets):
+        """Call a function on every pair of layers, or find what it returned before.
+
+        Returns
+        -------
+        results : list of list
+            What it returned; a row a source layer.
+        log : list
+            What it warned of, in the same order.
+        """
+        store = self._open_store()
+        results = np.empty((len(sources), len(targets)), dtype=object)
+        keys = np.empty(results.shape, dtype=object)
+        for pair in np.ndindex(results.shape):
+            row, column = pair
+            keys[pair] = store.key(
+                function.__name__, sources[row].digest, targets[column].digest
+            )
+            results[pair] = store.find(keys[pair])
+        missing = [
+            pair
+            for pair in in_tiles(
+                [layer.made_bytes for layer in sources],
+                [layer.made_bytes for layer in targets],
+                sources[0].cache.limit,
+                effective_n_jobs(self.n_jobs),
+            )
+            if results[pair] is None
+        ]
+        found = run_side_by_side(
+            function,
+            ((sources[row], targets[column]) for row, column in missing),
+            self.n_jobs,
+            own=_is_own(self._inner()),
+            at_once=self.memory is not None,
+        )
+        # Whatever happens to a result here, what is under way ends with it.
+        with closing(found):
+            for index, *result in found:
+                pair = missing[index]
+                store.keep(keys[pair], result)
+                results[pair] = result
+        log = store.log + [entry for _, part in results.flat for entry in part]
+        return [[result for result, _ in row] for row in results], log
+
+    def _open_store(self):
+        if self.memory is None:
+            return NoStore()
+        return PairStore(self.memory, self._inner())
+
+    def _is_kept(self):
+        """Whether results of pairs are kept, at any level."""
+        inner = self._inner()
+        below = isinstance(inner, LayerCoupler) and inner._is_kept()
+        return self.memory is not None or below
+
+    @property
+    def _draws(self):
+        """Whether what is learned depends on `random_state`, inner settings apart."""
+        return self.strategy == "permuted"
 
     def _check_costs(self, costs):
         costs = np.array(costs)
@@ -139,11 +236,12 @@ class LayerCoupler(LayerEstimator):
 
     def _cost_on(self, source, target):
         total = 0.0
+        coupling = to_numpy(self.coupling_)
         # Pairs without weight are not read.
-        for pair in zip(*np.nonzero(self.coupling_), strict=True):
+        for pair in zip(*np.nonzero(coupling), strict=True):
             inner = self.inner_[pair[0]][pair[1]]
             layers = (
-                _as_taken(inner, stack.layers[index], layout.where(index))
+                as_taken(inner, stack.layers[index], layout.where(index))
                 for stack, layout, index in zip(
                     (source, target),
                     (self._source_layout, self._target_layout),
@@ -151,7 +249,7 @@ class LayerCoupler(LayerEstimator):
                     strict=True,
                 )
             )
-            total += self.coupling_[pair] * inner.held_out_cost(*layers)
+            total += coupling[pair] * inner.held_out_cost(*layers)
         return total
 
     def _shortfalls(self):
@@ -167,9 +265,9 @@ class LayerCoupler(LayerEstimator):
 
     def _reconstruct(self, direction, stack):
         if direction == "target":
-            weights, inner = self.coupling_, self.inner_
+            weights, inner = to_numpy(self.coupling_), self.inner_
         else:
-            weights = self.inverse_coupling_.T
+            weights = to_numpy(self.inverse_coupling_).T
             inner = list(zip(*self.inner_, strict=True))
         # Row: a layer that is seen. Column: a layer that is reconstructed, whose
         # weights sum to one.
@@ -201,7 +299,11 @@ class LayerCoupler(LayerEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        if not hasattr(self._inner(), "predict"):
+        inner = self._inner()
+        tags.array_api_support = (
+            isinstance(inner, BaseEstimator) and get_tags(inner).array_api_support
+        )
+        if not hasattr(inner, "predict"):
             tags.estimator_type = None
             tags.regressor_tags = None
         return tags
@@ -241,8 +343,18 @@ default="transport"
         plans are still fitted to all training stimuli.
     n_jobs : int, default=None
         Pairs fitted at the same time, as `scikit-learn has it
-        <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. The results do
-        not depend on it.
+        <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. skmot's own
+        inner estimators run in threads, each pair in one, and the results have the same
+        bits however many there are; others run in processes. Both run where
+        `joblib.parallel_config` says instead, on a Dask cluster for instance: layers in
+        files (memory maps) then travel as references.
+    memory : str, path or joblib.Memory, default=None
+        A folder in which the fit of each pair is kept, for every fold of `cost_cv` too.
+        A pair that was fitted before to the same numbers with the same settings is not
+        fitted again: a search over `strategy` fits each pair once a fold, and a fit
+        that was interrupted goes on where it was. What draws at random needs an integer
+        seed. Changed code of an inner estimator that is not skmot's or scikit-learn's
+        is not noticed: empty the folder then.
     random_state : int, RandomState instance or None, default=None
         Of the permutation, for `strategy="permuted"`.
 
@@ -285,6 +397,15 @@ default="transport"
     the latter. They differ, for "single_best" and "pairwise_best" even in the layers
     they use.
 
+    What matching needs of a layer is made when a pair asks for it and kept up to
+    scikit-learn's `working_memory` (in MiB, 1024 by default), so that layers in files
+    may be larger than memory: the smaller side stays as far as there is room, and the
+    other streams past it.
+
+    Inner estimators that are not skmot's may warn: each warning is repeated once, with
+    how often it came. Where the user has them run in threads, whose warnings Python
+    does not tell apart, warnings come as they are.
+
     References
     ----------
     .. [1] Representational alignment across model layers and brain regions with
@@ -311,6 +432,7 @@ default="transport"
         "strategy": [StrOptions(set(STRATEGIES))],
         "cost_cv": ["cv_object"],
         "n_jobs": [Integral, None],
+        "memory": [str, PathLike, Memory, None],
         "random_state": ["random_state"],
     }
 
@@ -320,57 +442,46 @@ default="transport"
         strategy="transport",
         cost_cv=None,
         n_jobs=None,
+        memory=None,
         random_state=None,
     ):
         self.inner = inner
         self.strategy = strategy
         self.cost_cv = cost_cv
         self.n_jobs = n_jobs
+        self.memory = memory
         self.random_state = random_state
 
     def _inner(self):
         return SoftMatching() if self.inner is None else self.inner
 
 
-def _prepare_layers(inner, stack, layout):
-    """Return layers as the inner estimator takes them, and their dead units."""
-    layers, dead = [], []
-    for index, layer in enumerate(stack.layers):
-        where = layout.where(index)
-        if isinstance(inner, PairEstimator):
-            layer = inner._prepare(layer, where)
-            dead.append(layer.statistics.dead_units)
-        else:
-            layer, dead_units = _check_raw(layer, where)
-            dead.append(dead_units)
-        layers.append(layer)
-    return layers, dead
+def _is_own(inner):
+    """Whether everything that is fitted to a pair of layers is skmot's own."""
+    if isinstance(inner, LayerCoupler):
+        return _is_own(inner._inner())
+    return isinstance(inner, PairEstimator)
 
 
-def _check_raw(layer, where):
-    """Check a layer that an inner estimator takes as it is, at any depth."""
-    if isinstance(layer, LayerStack):
-        parts = [
-            _check_raw(part, f"{where}, {layer_label(index, layer.names)}")
-            for index, part in enumerate(layer.layers)
-        ]
-        return layer, [dead for _, dead in parts]
-    layer = check_layer(layer, where, min_stimuli=2)
-    constant = constant_units(layer)
-    check_some_live(~constant, where)
-    return layer, np.flatnonzero(constant)
+def _fit_pair(source, target):
+    """Fit a new inner estimator to two prepared layers.
 
-
-def _fit_pair(inner, source, target):
+    Returns
+    -------
+    fitted : estimator
+        Without the statistics of units, which the caller has.
+    """
+    inner = clone(source.inner)
+    if not isinstance(inner, LayerEstimator):
+        return inner.fit(source.made(), target.made())
+    inner._fit_prepared(source.made(), target.made())
     if isinstance(inner, PairEstimator):
-        return inner._fit_prepared(source, target)
-    if isinstance(inner, LayerEstimator):
-        return inner._fit_quietly(source, target)
-    return inner.fit(source, target)
+        inner._drop_statistics()
+    return inner
 
 
-def _fit_and_read_cost(inner, source, target):
-    """Fit to training layers and read the cost on held-out ones, (train, test) each.
+def _fit_and_read_cost(source, target):
+    """Fit to training layers and read the cost on held-out ones.
 
     Returns
     -------
@@ -379,31 +490,28 @@ def _fit_and_read_cost(inner, source, target):
     shortfalls : list
         As `LayerEstimator._shortfalls` has them.
     """
-    fitted = _fit_pair(inner, source[0], target[0])
-    cost = fitted.held_out_cost(
-        *(_as_taken(inner, test, "a held-out fold") for _, test in (source, target))
-    )
+    fitted = _fit_pair(source.train, target.train)
+    _give_statistics_of_pair(fitted, source.train, target.train)
+    # Its numbers were checked when the whole layer was read.
+    with config_context(assume_finite=True):
+        cost = fitted.held_out_cost(source.test.made(), target.test.made())
     # Fold fits are not kept, but what they fell short of is reported.
     shortfalls = fitted._shortfalls() if isinstance(fitted, LayerEstimator) else []
     return cost, shortfalls
 
 
-def _as_taken(inner, layer, where):
-    """Return a layer as an inner estimator takes it once it is fitted.
-
-    What matches units takes a stack within a stack as one population.
-    """
-    if isinstance(inner, PairEstimator) or not isinstance(layer, LayerStack):
-        return check_layer(layer, where)
-    return layer
-
-
-def _share_statistics(inner, sources, targets):
+def _give_statistics(fitted, sources, targets):
     """Let all pairs of a layer keep one copy of its units' statistics."""
-    for row, source in zip(inner, sources, strict=True):
-        for estimator, target in zip(row, targets, strict=True):
-            if isinstance(estimator, PairEstimator):
-                estimator._set_statistics(source.statistics, target.statistics)
+    for row, source in zip(fitted.inner_, sources, strict=True):
+        for inner, target in zip(row, targets, strict=True):
+            _give_statistics_of_pair(inner, source, target)
+
+
+def _give_statistics_of_pair(inner, source, target):
+    if isinstance(inner, PairEstimator):
+        inner._set_statistics(source.statistics, target.statistics)
+    elif isinstance(inner, LayerCoupler):
+        _give_statistics(inner, source.layers, target.layers)
 
 
 def _read_cost(estimator):
@@ -471,7 +579,7 @@ def _largest(flow, costs):
 
 
 def _predict(estimator, direction, layer, where):
-    layer = _as_taken(estimator, layer, where)
+    layer = as_taken(estimator, layer, where)
     if direction == "target":
         return estimator.predict(layer)
     return estimator.inverse_predict(layer)
@@ -482,8 +590,8 @@ def _weighted_sum(weighted):
     total = None
     for weight, layer in weighted:
         # A Python float: a numpy one would make float32 layers float64.
-        part = _map_layers(partial(np.multiply, float(weight)), layer)
-        total = part if total is None else _map_layers(np.add, total, part)
+        part = _map_layers(partial(mul, float(weight)), layer)
+        total = part if total is None else _map_layers(add, total, part)
     return total
 
 
@@ -502,5 +610,7 @@ def _map_layers(function, *layers):
 
 def _as_columns(prediction):
     """Return a prediction as a layer: of one unit, foreign estimators give a vector."""
-    prediction = np.asarray(prediction)
-    return prediction[:, np.newaxis] if prediction.ndim == 1 else prediction
+    prediction = as_array(prediction)
+    if prediction.ndim == 1:
+        return namespace_of(prediction).reshape(prediction, (-1, 1))
+    return prediction

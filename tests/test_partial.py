@@ -417,14 +417,14 @@ def test_curves_are_the_same_for_stacks_and_for_any_number_of_jobs():
 
 def test_units_are_made_ready_once_a_fold(monkeypatch):
     X, Y = populations()
-    prepared, prepare = [], SoftMatching._prepare
+    prepared, populate = [], SoftMatching._populate
 
-    def counting(self, layer, where):
-        if where.startswith("X") and not isinstance(layer, LayerStack):
+    def counting(self, layer, statistics, where):
+        if where.startswith("X"):
             prepared.append(where)
-        return prepare(self, layer, where)
+        return populate(self, layer, statistics, where)
 
-    monkeypatch.setattr(SoftMatching, "_prepare", counting)
+    monkeypatch.setattr(SoftMatching, "_populate", counting)
     mass_curve(X, LayerStack(Y), [0.2, 0.5, 0.8, 1.0], cv=3)
     # For each of the folds, and for all stimuli.
     assert len(prepared) == 4
