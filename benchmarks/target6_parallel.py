@@ -10,18 +10,17 @@ from target2_fit import write_networks
 
 from skmot import MultiLevelOT, MultiLevelOTRotation
 
-# Layers and units of source and target, stimuli: for MOT, for MOT+R, repeats.
+# Layers and units of source and target, stimuli, repeats: for MOT, for MOT+R.
 SIZES = {
-    "full": (((16, 2048), (24, 896), 2042), ((4, 1024), (6, 896), 2042), 3),
-    "small": (((4, 768), (6, 448), 1021), ((2, 256), (4, 256), 512), 2),
+    "full": (((16, 2048), (24, 896), 2042, 3), ((2, 1024), (6, 896), 2042, 2)),
+    "small": (((4, 768), (6, 448), 1021, 2), ((2, 256), (4, 256), 512, 2)),
 }
 
 
 def rows(scale):
     """Yield the rows of target 6."""
-    *sizes, repeats = SIZES[scale]
-    for name, (source, target, n_stimuli), fit in zip(
-        ("MOT", "MOT+R"), sizes, (_fit, _fit_with_rotation), strict=True
+    for name, (source, target, n_stimuli, repeats), fit in zip(
+        ("MOT", "MOT+R"), SIZES[scale], (_fit, _fit_with_rotation), strict=True
     ):
         with tempfile.TemporaryDirectory() as folder:
             paths = in_fresh_process(

@@ -444,6 +444,9 @@ class _GeometryComparison(PairEstimator):
         layer = _side_by_side(layer, where)
         return _Geometry(self._entries(layer, statistics, where), statistics)
 
+    def _population_bytes(self, n_stimuli, statistics):
+        return 8 * n_stimuli * (n_stimuli - 1) // 2
+
     def _entries(self, layer, statistics, where):
         curves = tuning_curves(layer, statistics, "sqeuclidean", center=self._center)
         return self._describe(curves.vectors, where)

@@ -353,8 +353,9 @@ default="transport"
         A pair that was fitted before to the same numbers with the same settings is not
         fitted again: a search over `strategy` fits each pair once a fold, and a fit
         that was interrupted goes on where it was. What draws at random needs an integer
-        seed. Changed code of an inner estimator that is not skmot's or scikit-learn's
-        is not noticed: empty the folder then.
+        seed. Of entries that are damaged, and of a folder that can only be read, a
+        warning tells; those pairs are fitted again. Changed code of an inner estimator
+        that is not skmot's or scikit-learn's is not noticed: empty the folder then.
     random_state : int, RandomState instance or None, default=None
         Of the permutation, for `strategy="permuted"`.
 
