@@ -8,6 +8,7 @@ from report import Row
 from sklearn.exceptions import ConvergenceWarning
 
 from skmot import MultiLevelOT, MultiLevelOTRotation
+from skmot import _calibration as calibration
 from skmot.scaling import estimate
 
 # Estimator, layers and units of source and target, stimuli, workers.
@@ -62,6 +63,23 @@ def rows(scale):
             "taken",
             unit="GB",
         )
+
+
+def constants():
+    """Return what estimates are built on, measured here, in seconds."""
+    arcs, seconds = calibration.transport_seconds(1.0)
+    return {
+        "reading a number": calibration.reading_seconds("float32"),
+        "standardising a number": calibration.standardisation_seconds("float32"),
+        "multiplying and adding": calibration.product_seconds("float32"),
+        "eigenvectors, over rows cubed": calibration.eigen_seconds(),
+        "singular vectors, over rows cubed": calibration.singular_seconds("float32"),
+        "bookkeeping a pair": calibration.pair_seconds(),
+        **{
+            f"transport of {n} arcs": time
+            for n, time in zip(arcs, seconds, strict=True)
+        },
+    }
 
 
 def _fit(estimator, source, target, n_stimuli, n_workers):

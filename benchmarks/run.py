@@ -48,7 +48,12 @@ def main():
         seconds[name] = time.perf_counter() - start
     if rows:
         print(f"\n{table(rows)}")
-    points = None
+    points = constants = None
+    if arguments.estimates:
+        import estimates
+
+        constants = in_fresh_process(estimates.constants)
+        print(f"\nConstants, in seconds: {json.dumps(constants, indent=1)}")
     if arguments.figure:
         import figure
 
@@ -60,6 +65,7 @@ def main():
             "scale": arguments.scale,
             "rows": [row.as_dict() for row in rows],
             "seconds of each part": seconds,
+            "constants": constants,
             "figure": points,
         }
         arguments.json.write_text(json.dumps(written, indent=1, default=float) + "\n")

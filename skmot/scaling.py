@@ -22,9 +22,9 @@ __all__ = ["Estimate", "estimate", "placeholder_layers"]
 
 # Dtypes whose products are taken in float32; all others are float64 there.
 _SINGLE = ("float16", "float32")
-# Bytes an arc that a worker holds while it solves a pair in float32: its cost, and
-# what the solver makes of it.
-_BYTES_AN_ARC = 8
+# Bytes an arc that a worker holds while it solves a pair in float32; measured. Where
+# only a share of the mass is matched, all arcs are solved for, in float64.
+_BYTES_AN_ARC, _BYTES_AN_ARC_OF_A_SHARE = 8, 32
 # Bytes a unit of each side that is kept of a pair: a plan has an entry a unit, of 12
 # bytes, and flows, potentials and shares are as long.
 _BYTES_A_UNIT = 48
@@ -343,7 +343,8 @@ class _Problem:
         sources = [item * n_stimuli * n for n in self.source]
         targets = [item * n_stimuli * k for k in self.target]
         n, k = max(self.source), max(self.target)
-        solving = _BYTES_AN_ARC * n * k * item / 4
+        an_arc = _BYTES_AN_ARC if self.mass == 1 else _BYTES_AN_ARC_OF_A_SHARE
+        solving = an_arc * n * k * item / 4
         kept = _BYTES_A_UNIT * (
             len(self.target) * sum(self.source) + len(self.source) * sum(self.target)
         )

@@ -138,6 +138,13 @@ def test_wider_numbers_take_more_memory():
     assert estimate(MultiLevelOT(), *networks(dtype="int16")) == double
 
 
+def test_a_share_of_the_mass_takes_more_memory():
+    whole, share = (
+        estimate(SoftMatching(mass=mass), *networks(1, 1)) for mass in (1.0, 0.5)
+    )
+    assert share.peak_bytes > whole.peak_bytes
+
+
 def test_working_memory_bounds_what_is_kept_of_layers():
     many = networks(n_source=400)
     with config_context(working_memory=10):
@@ -165,6 +172,15 @@ def test_anything_that_can_be_fitted_to_is_read():
     )
     assert estimate(MultiLevelOT(), X, y) == expected
     assert estimate(MultiLevelOT(), LayerStack(X), LayerStack(y)) == expected
+
+
+def test_arrays_of_other_libraries_are_read_as_numpy_arrays():
+    xp = pytest.importorskip("array_api_strict")
+    X, y = ([xp.zeros((40, width), dtype=xp.float32)] for width in (5, 6))
+    with config_context(array_api_dispatch=True):
+        found = estimate(MultiLevelOT(), X, y)
+    expected = placeholder_layers(40, [5]), placeholder_layers(40, [6])
+    assert found == estimate(MultiLevelOT(), *expected)
 
 
 def test_nothing_but_shapes_is_read(tmp_path):
