@@ -1,5 +1,7 @@
 """Factorisations in the namespace, on the device and in the precision of an array."""
 
+from functools import partial
+
 import numpy as np
 import scipy.linalg
 
@@ -46,7 +48,13 @@ def thin_svd(matrix):
     """
     if isinstance(matrix, np.ndarray):
         # As above: it takes twice as long.
-        return scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+        svd = partial(scipy.linalg.svd, full_matrices=False, check_finite=False)
+        try:
+            return svd(matrix)
+        except np.linalg.LinAlgError:
+            # Divide and conquer fails to converge on some float32 products of bases,
+            # of which many singular values are one; QR iterations are slower.
+            return svd(matrix, lapack_driver="gesvd")
     return namespace_of(matrix).linalg.svd(matrix, full_matrices=False)
 
 

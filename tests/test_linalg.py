@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.linalg
 
 from skmot import _array_api
 from skmot._linalg import thin_qr, thin_svd, triangular_factor
@@ -55,3 +56,22 @@ def test_a_triangular_factor_has_the_same_products(library, n, dtype):
     )
     # The difference of two that are the same is no more than rounding.
     assert np.linalg.norm(factor @ [1, 0, 0, -1]) < 100 * DTYPES[dtype]
+
+
+def test_svd_has_another_way_where_divide_and_conquer_does_not_converge(monkeypatch):
+    svd = scipy.linalg.svd
+    drivers = []
+
+    def failing(matrix, *, lapack_driver="gesdd", **settings):
+        drivers.append(lapack_driver)
+        if lapack_driver == "gesdd":
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return svd(matrix, lapack_driver=lapack_driver, **settings)
+
+    monkeypatch.setattr(scipy.linalg, "svd", failing)
+    matrix = np.random.default_rng(0).normal(size=(7, 4))
+    left, values, right = thin_svd(matrix)
+    assert drivers == ["gesdd", "gesvd"]
+    np.testing.assert_allclose((left * values) @ right, matrix, atol=1e-12)
+    np.testing.assert_allclose(left.T @ left, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(right @ right.T, np.eye(4), atol=1e-12)
