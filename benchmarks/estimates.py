@@ -8,8 +8,7 @@ from report import Row
 from sklearn.exceptions import ConvergenceWarning
 
 from skmot import MultiLevelOT, MultiLevelOTRotation
-from skmot import _calibration as calibration
-from skmot.scaling import estimate
+from skmot.scaling import calibration, estimate
 
 # Estimator, layers and units of source and target, stimuli, workers.
 CASES = {

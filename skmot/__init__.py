@@ -1,31 +1,61 @@
 """Compare representations by optimal transport, behind scikit-learn's interface."""
 
-from skmot.baselines import (
+from importlib import import_module
+
+from skmot._version import __version__
+from skmot.layers import LayerStack, align_stimuli
+from skmot.multilevel import MultiLevelOT, MultiLevelOTRotation
+from skmot.pairs import (
     CKA,
     RSA,
+    FunctionComparison,
     LinearPredictivity,
     OneToOneMatching,
     Procrustes,
+    RegressorMapping,
+    RotationMatching,
     SemiMatching,
+    SoftMatching,
 )
-from skmot.layers import LayerStack, align_stimuli
-from skmot.multilevel import MultiLevelOT
-from skmot.rotation import MultiLevelOTRotation, RotationMatching
-from skmot.soft_matching import SoftMatching
 
-__version__ = "0.1.0"
+# Submodules that are imported when they are first accessed as attributes.
+_SUBMODULES = (
+    "base",
+    "datasets",
+    "exceptions",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "partial",
+    "preprocessing",
+    "scaling",
+    "transport",
+)
 
 __all__ = [
     "CKA",
     "RSA",
+    "FunctionComparison",
     "LayerStack",
     "LinearPredictivity",
     "MultiLevelOT",
     "MultiLevelOTRotation",
     "OneToOneMatching",
     "Procrustes",
+    "RegressorMapping",
     "RotationMatching",
     "SemiMatching",
     "SoftMatching",
+    "__version__",
     "align_stimuli",
 ]
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return import_module(f"skmot.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_SUBMODULES})

@@ -1,24 +1,25 @@
-"""Repeats of stimuli: which rows show the same one, their average, their agreement."""
+"""Functions for repeated trials of stimuli: averages and split-half reliability."""
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from skmot._labels import list_labels
-from skmot._units import _column_blocks, column_correlations, constant_units
+from skmot._units import column_blocks, column_correlations, constant_units
+from skmot.layers.labels import list_labels
 
 
 def stimulus_codes(labels):
-    """Give the stimuli numbers, in the order of their first appearance.
+    """Convert stimulus labels to numbers, in the order of their first occurrence.
 
     Parameters
     ----------
     labels : ndarray of shape (n_trials,)
-        One label a trial; equal labels are repeats of one stimulus.
+        Stimulus label of each trial. Trials with equal labels are repeats of one
+        stimulus.
 
     Returns
     -------
     codes : ndarray of int of shape (n_trials,)
-        From 0 on.
+        Index of each trial's stimulus, starting at 0.
     """
     numbers = {}
     return np.array(
@@ -35,54 +36,55 @@ def average_trials(layer, codes):
     layer : ndarray of shape (n_trials, n_units)
         Finite responses, float32 or float64.
     codes : ndarray of int of shape (n_trials,)
-        As `stimulus_codes` gives them.
+        Index of each trial's stimulus, from `stimulus_codes`.
 
     Returns
     -------
     averages : ndarray of shape (n_stimuli, n_units)
-        In the layer's precision, from float64 sums.
+        Averages, computed in float64 and returned in the precision of the layer.
     """
     _, first = np.unique(codes, return_index=True)
     averaging = _averaging_matrix(codes, np.bincount(codes))
     averages = np.empty((len(first), layer.shape[1]), dtype=layer.dtype)
-    for part in _column_blocks(layer):
+    for part in column_blocks(layer):
         block = layer[:, part].astype(np.float64)
-        # Around a stimulus' first trial: the mean of equal numbers need not be that
-        # number, and a constant unit would come back alive by its rounding errors.
-        around = block[first]
-        averages[:, part] = around + averaging @ (block - around[codes])
+        # The first trial of each stimulus is subtracted. Otherwise, rounding errors
+        # would change the mean of equal values, and constant units would vary.
+        reference = block[first]
+        averages[:, part] = reference + averaging @ (block - reference[codes])
     return averages
 
 
 def split_half_reliability(trials, codes, n_halves, random, repeats=None):
     """Estimate the reliability of each unit's average over all its trials.
 
-    The trials of each stimulus are split at random in two halves of h = n // 2 trials
-    (of an odd number n one is left out), and the halves' averages are correlated over
-    the stimuli that have two trials or more. The correlations, averaged over the
-    splits, are brought from halves to all trials by Spearman's and Brown's formula,
-    k r / (1 + (k - 1) r) with k = mean(1/h) / mean(1/n) over stimuli: 2 for equal even
-    numbers of trials, 3 for three trials.
+    The trials of each stimulus are split at random into two halves of h = n // 2 trials
+    (if n is odd, one trial is left out). The averages of the two halves are correlated
+    over the stimuli with at least two trials, and the correlations r are averaged over
+    the random splits. The Spearman-Brown formula gives the reliability for all trials,
+    k r / (1 + (k - 1) r) with k = mean(1/h) / mean(1/n) over stimuli. For equal and
+    even numbers of trials k = 2, for three trials k = 3.
 
     Parameters
     ----------
     trials : ndarray of shape (n_trials, n_units)
         Finite responses, float32 or float64.
     codes : ndarray of int of shape (n_trials,)
-        As `stimulus_codes` gives them.
+        Index of each trial's stimulus, from `stimulus_codes`.
     n_halves : int
         Number of random splits.
     random : RandomState
-        Draws them.
+        Random number generator for the splits.
     repeats : ndarray of int of shape (n_trials,), default=None
-        Which repeat a trial belongs to, from 0 on: repeats are then split whole, the
-        same for all stimuli. None splits the trials of each stimulus by themselves.
+        Index of the repeat that each trial belongs to, starting at 0. All trials of a
+        repeat are then in the same half. With None, the trials of each stimulus are
+        split independently.
 
     Returns
     -------
     reliabilities : ndarray of shape (n_units,)
-        From 0 to 1; 0 where the halves correlate negatively, NaN for a unit that is
-        constant over all trials.
+        Reliabilities from 0 to 1: 0 if the halves correlate negatively, NaN if the unit
+        is constant over all trials.
 
     Raises
     ------
@@ -95,21 +97,22 @@ def split_half_reliability(trials, codes, n_halves, random, repeats=None):
     if np.count_nonzero(repeated) < 2:
         raise ValueError(
             f"{np.count_nonzero(repeated)} of {len(counts)} stimuli has two trials or "
-            "more, while at least two stimuli must: without repeats nothing tells "
-            "signal from noise."
+            "more, while at least two stimuli must: without repeats, signal and noise "
+            "cannot be separated."
         )
     splits = [
-        [half[repeated] for half in _draw_halves(codes, halves, random, repeats)]
+        [half[repeated] for half in _split_trials(codes, halves, random, repeats)]
         for _ in range(n_halves)
     ]
     correlation = np.zeros(trials.shape[1])
-    for part in _column_blocks(trials):
-        # A common shift changes no correlation; constant units become exactly 0.
+    for part in column_blocks(trials):
+        # Subtracting one trial does not change correlations, and constant units become
+        # exactly 0.
         block = trials[:, part].astype(np.float64) - trials[0, part]
         for first, second in splits:
-            found = column_correlations(first @ block, second @ block)
-            # Without variance in one half there is no agreement to be counted.
-            correlation[part] += np.nan_to_num(found) / n_halves
+            split_correlations = column_correlations(first @ block, second @ block)
+            # A half without variance counts as correlation 0.
+            correlation[part] += np.nan_to_num(split_correlations) / n_halves
     factor = np.mean(1 / halves[repeated]) / np.mean(1 / counts)
     correlation = np.clip(correlation, 0.0, 1.0)
     reliabilities = factor * correlation / (1 + (factor - 1) * correlation)
@@ -118,24 +121,24 @@ def split_half_reliability(trials, codes, n_halves, random, repeats=None):
 
 
 def say_largest(reliabilities):
-    """Say in a message what the largest reliability or ceiling is, of those known.
+    """Format the largest reliability or noise ceiling for an error message.
 
     Parameters
     ----------
     reliabilities : ndarray of shape (n_units,)
-        NaN where a unit has none.
+        Reliabilities, NaN if a unit has none.
 
     Returns
     -------
     largest : str
-        Three digits of it; "missing" where no unit has one.
+        Largest reliability with three digits, or "missing" if all are NaN.
     """
-    counted = reliabilities[~np.isnan(reliabilities)]
-    return f"{counted.max():.3g}" if counted.size else "missing"
+    defined = reliabilities[~np.isnan(reliabilities)]
+    return f"{defined.max():.3g}" if defined.size else "missing"
 
 
-def _draw_halves(codes, halves, random, repeats):
-    """Return two matrices that average disjoint random halves of each stimulus."""
+def _split_trials(codes, halves, random, repeats):
+    """Return two matrices that average disjoint random halves of the trials."""
     if repeats is None:
         keys = random.random_sample(len(codes))
     else:
@@ -144,7 +147,7 @@ def _draw_halves(codes, halves, random, repeats):
     counts = np.bincount(codes)
     ranks = np.empty_like(codes)
     ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # The first h of n are one half, the next h the other.
+    # The first h of n trials are one half, the next h trials are the other.
     side = ranks // halves[codes].clip(1)
     in_half = halves[codes] > 0
     return [_averaging_matrix(codes, halves, in_half & (side == k)) for k in (0, 1)]
@@ -153,7 +156,7 @@ def _draw_halves(codes, halves, random, repeats):
 def _averaging_matrix(codes, counts, chosen=slice(None)):
     """Return the matrix that averages the chosen trials, `counts` of each stimulus."""
     trials = np.arange(len(codes))[chosen]
-    own = codes[chosen]
+    stimuli = codes[chosen]
     return csr_array(
-        (1.0 / counts[own], (own, trials)), shape=(len(counts), len(codes))
+        (1.0 / counts[stimuli], (stimuli, trials)), shape=(len(counts), len(codes))
     )

@@ -1,52 +1,57 @@
-"""Units of one layer: their statistics, which of them are dead, their tuning curves.
+"""Functions of the units of a layer: statistics, dead units, tuning curves.
 
-Layers are arrays of any library. What has one number a unit is numpy's, on the host.
+Layers are arrays of any library. Arrays with one value per unit are numpy arrays.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from skmot._array_api import (
+from skmot._utils.array_api import (
     device_of,
-    move_to_home_of,
+    move_to_device_of,
     namespace_of,
     numpy_dtype,
     select,
     to_numpy,
 )
+from skmot.exceptions import DeadUnitWarning
+from skmot.layers.checks import check_layer
+from skmot.layers.stack import side_by_side
 from skmot.transport import TuningCurves
 
 METRICS = ("correlation", "cosine", "sqeuclidean")
-# Layers are read in tiles of about this many entries, which stay in a processor's cache
-# while they are worked on: measured the fastest of 16,000 to 1,000,000 in both orders.
+# Layers are read in tiles of about this many entries, which fit into the processor's
+# cache. This was the fastest of 16,000 to 1,000,000 entries in both memory orders.
 _TILE_ENTRIES = 200_000
-# Other libraries start a parallel kernel, on an accelerator perhaps, for each step on a
-# tile: fewer and larger ones (128 MB of float64).
+# Other libraries start a parallel kernel, perhaps on a GPU, for each operation on a
+# tile, so their tiles are larger (128 MB of float64).
 _KERNEL_ENTRIES = 16_000_000
-# Columns are gathered in blocks of about this many entries (32 MB of float64).
+# Columns are selected in blocks of about this many entries (32 MB of float64).
 _BLOCK_ENTRIES = 4_000_000
-# Sums of squares in this range have lost none of their digits.
+# Sums of squares in this range are not affected by overflow or underflow.
 _SMALLEST_SQUARES, _LARGEST_SQUARES = 1e-200, 1e300
 
 
 @dataclass(frozen=True)
 class UnitStatistics:
-    """What a fit keeps of each unit of a layer.
+    """Statistics of the units of a layer over the training stimuli.
 
     Attributes
     ----------
-    mean, deviation : ndarray of shape (n_units,)
-        Over the training stimuli, in float64; the deviation divides by their number.
-        A dead unit has its constant value and 0.
+    mean : ndarray of shape (n_units,)
+        Mean of each unit in float64.
+    deviation : ndarray of shape (n_units,)
+        Population standard deviation of each unit in float64, 0 for dead units.
     live : ndarray of bool of shape (n_units,)
-        Units that are not constant over the training stimuli.
+        Mask of the units that are not constant.
     dtype : dtype
-        Of the layer: the precision its units are reconstructed in, at least.
+        Dtype of the layer, the minimum precision of reconstructions.
     shift : ndarray of shape (n_units,)
-        What rounding took from the mean, in deviations. Where a unit's offset is large
-        beside its deviation it is not small, and units with a shift correlate with each
-        other.
+        Rounding error of the mean, in standard deviations. It is large for a unit whose
+        mean is much larger than its deviation. Without correction, all units with a
+        shift would correlate with each other.
     """
 
     mean: np.ndarray
@@ -57,10 +62,12 @@ class UnitStatistics:
 
     @property
     def n_live(self):
+        """Number of live units."""
         return int(np.count_nonzero(self.live))
 
     @property
     def dead_units(self):
+        """Indices of the dead units."""
         return np.flatnonzero(~self.live)
 
     def __getitem__(self, units):
@@ -75,7 +82,9 @@ class UnitStatistics:
 
     @classmethod
     def side_by_side(cls, parts):
-        """Return the statistics of several layers as of one population."""
+        """Join the statistics of several layers into those of one population."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             mean=np.concatenate([part.mean for part in parts]),
             deviation=np.concatenate([part.deviation for part in parts]),
@@ -86,7 +95,7 @@ class UnitStatistics:
 
 
 def unit_statistics(layer):
-    """Compute mean and deviation of each unit, and which units are live.
+    """Compute the statistics of the units of a layer.
 
     Parameters
     ----------
@@ -96,17 +105,17 @@ def unit_statistics(layer):
     Returns
     -------
     statistics : UnitStatistics
-        In float64, from float64 sums.
+        Statistics of the units, computed in float64.
     """
-    # Squares may leave the range of float64 here: those units are taken again below.
+    # Squares may overflow or underflow here. These units are computed again below.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean, rest, squares = _moments(layer)
+        mean, mean_error, squares = _moments(layer)
         deviation = np.sqrt(squares / layer.shape[0])
-        shift = rest / deviation
+        shift = mean_error / deviation
     live = np.ones(len(mean), dtype=bool)
-    safe = (squares > _SMALLEST_SQUARES) & (squares < _LARGEST_SQUARES)
-    others = np.flatnonzero(~safe)
-    for part in _column_blocks(layer, len(others)):
+    is_accurate = (squares > _SMALLEST_SQUARES) & (squares < _LARGEST_SQUARES)
+    others = np.flatnonzero(~is_accurate)
+    for part in column_blocks(layer, len(others)):
         units = others[part]
         live[units], mean[units], deviation[units], shift[units] = _rescaled_moments(
             select(layer, units, axis=1)
@@ -115,42 +124,51 @@ def unit_statistics(layer):
 
 
 def _rescaled_moments(block):
-    """Return which units are live, and their means, deviations and shifts.
+    """Return the mask of live units, and means, deviations and shifts of all units.
 
-    Units are divided by a power of two near their largest magnitude: exact, and squares
-    neither overflow nor vanish, whatever the units.
+    Units are divided by a power of two near their largest magnitude. This division is
+    exact, and squares neither overflow nor underflow.
     """
     xp = namespace_of(block)
     low, high = (to_numpy(extreme(block, axis=0)) for extreme in (xp.min, xp.max))
     exponent = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
     block = xp.astype(block, xp.float64)
-    # In two steps: the inverse of the smallest power of two there is overflows.
+    # In two steps, because the inverse of the smallest power of two overflows.
     for part in (-exponent // 2, -exponent - (-exponent // 2)):
-        block *= move_to_home_of(block, np.ldexp(1.0, part))
-    scaled_mean, rest, squares = _moments(block)
+        block *= move_to_device_of(block, np.ldexp(1.0, part))
+    scaled_mean, error, squares = _moments(block)
     scaled_deviation = np.sqrt(squares / block.shape[0])
     mean = np.ldexp(scaled_mean, exponent)
-    # Below the range of float64 the mean is rounded once more.
-    rest += scaled_mean - np.ldexp(mean, -exponent)
+    # If the mean is a subnormal number, it has been rounded once more.
+    error += scaled_mean - np.ldexp(mean, -exponent)
     live = low < high
-    shift = np.divide(rest, scaled_deviation, out=np.zeros_like(rest), where=live)
+    shift = np.divide(error, scaled_deviation, out=np.zeros_like(error), where=live)
     return live, mean, np.ldexp(scaled_deviation, exponent), shift
 
 
 def _moments(layer):
-    """Compute means, what rounding took from them, and sums of squared deviations.
+    """Compute the mean of each unit, its rounding error, and the sum of squares.
 
-    In one reading of the layer. From each tile of it the first stimulus is subtracted,
-    then its own mean, and the tiles' moments are merged: so nothing cancels, however
-    large the offsets are beside the deviations.
+    The layer is read once, in tiles. The first stimulus is subtracted from each tile,
+    then the mean of the tile, and the moments of all tiles are merged. This is accurate
+    even if the means are much larger than the deviations.
+
+    Parameters
+    ----------
+    layer : array of shape (n_stimuli, n_units)
+        Finite activations.
 
     Returns
     -------
-    mean, rest, squares : ndarray of shape (n_units,)
-        In float64.
+    mean : ndarray of shape (n_units,)
+        Mean of each unit in float64.
+    error : ndarray of shape (n_units,)
+        Rounding error of the mean.
+    squares : ndarray of shape (n_units,)
+        Sum of the squared deviations from the mean.
     """
     xp = namespace_of(layer)
-    mean, rest, squares = np.empty((3, layer.shape[1]))
+    mean, error, squares = np.empty((3, layer.shape[1]))
     row_blocks, column_blocks = _tiling(layer)
     for columns in column_blocks:
         first = xp.astype(layer[0, columns], xp.float64)
@@ -163,15 +181,15 @@ def _moments(layer):
             part = tile.shape[0], tile_mean, xp.sum(tile, axis=0)
             merged = part if merged is None else _merge_moments(merged, part)
         shift, squared = (to_numpy(moment) for moment in merged[1:])
-        mean[columns], rest[columns] = _sum_exactly(to_numpy(first), shift)
+        mean[columns], error[columns] = _sum_exactly(to_numpy(first), shift)
         squares[columns] = squared
-    return mean, rest, squares
+    return mean, error, squares
 
 
 def _merge_moments(first, second):
     """Merge counts, means and sums of squared deviations of two sets of stimuli.
 
-    As Chan, Golub and LeVeque (1983) do.
+    This is the algorithm of Chan, Golub and LeVeque (1983).
     """
     (n, mean, squares), (n_other, other_mean, other_squares) = first, second
     total = n + n_other
@@ -184,81 +202,87 @@ def _merge_moments(first, second):
 
 
 def _sum_exactly(first, second):
-    """Return a sum and what its rounding took, by Knuth's two-sum."""
+    """Return a sum and its rounding error, by Knuth's two-sum algorithm."""
     total = first + second
     rounded = total - first
     return total, (first - (total - rounded)) + (second - rounded)
 
 
-def standardize(layer, statistics):
-    """Centre and scale units by their training statistics; dead units become 0.
+def standardize(layer, statistics, kept=None):
+    """Centre and scale units by their training statistics. Dead units become 0.
 
     Parameters
     ----------
     layer : array of shape (n_stimuli, n_units)
-        Activations, of the training stimuli or others.
+        Activations for the training stimuli or other stimuli.
     statistics : UnitStatistics
-        Of the training stimuli.
+        Statistics of the training stimuli.
+    kept : ndarray of bool of shape (n_units,), default=None
+        Mask of the units to return. None returns all units.
 
     Returns
     -------
-    standardized : array of shape (n_stimuli, n_units)
-        In the layer's own precision.
+    standardized : array of shape (n_stimuli, n_kept_units)
+        Standardised units in the precision of the layer.
     """
-    return _transform(layer, *_standardization(statistics))
+    return _transform(layer, *_standardization(statistics), kept)
 
 
 def unstandardize(units, statistics):
-    """Put units on their training means and deviations; dead units on their constant.
+    """Invert `standardize`. Dead units become their constant value.
 
     Parameters
     ----------
     units : array of shape (n_stimuli, n_units)
-        Standardised; they may be overwritten.
+        Standardised units, which may be overwritten.
     statistics : UnitStatistics
-        Of the training stimuli.
+        Statistics of the training stimuli.
 
     Returns
     -------
     layer : array of shape (n_stimuli, n_units)
-        In the precision of the training layer or of `units`, whichever is higher.
+        Activations in the precision of the training layer or of `units`, whichever is
+        higher.
     """
     units = with_precision_of(units, statistics)
-    units *= move_to_home_of(units, statistics.deviation.astype(numpy_dtype(units)))
-    units += move_to_home_of(units, statistics.mean.astype(numpy_dtype(units)))
+    units *= move_to_device_of(units, statistics.deviation.astype(numpy_dtype(units)))
+    units += move_to_device_of(units, statistics.mean.astype(numpy_dtype(units)))
     return units
 
 
 def with_precision_of(units, statistics):
-    """Return units in the precision of their training layer, if that is higher."""
-    wanted = np.result_type(numpy_dtype(units), statistics.dtype).name
+    """Convert units to the precision of their training layer, if that is higher."""
+    name = np.result_type(numpy_dtype(units), statistics.dtype).name
     xp = namespace_of(units)
-    return xp.astype(units, getattr(xp, wanted), copy=False)
+    return xp.astype(units, getattr(xp, name), copy=False)
 
 
 def tuning_curves(layer, statistics, metric, center=True, scale=True):
-    """Return the live units of a layer as vectors to be matched under a metric.
+    """Return the tuning curves of the live units, as vectors for a metric.
 
     Parameters
     ----------
     layer : array of shape (n_stimuli, n_units)
-        The training activations.
+        Training activations.
     statistics : UnitStatistics
-        Of the same layer.
+        Statistics of the layer.
     metric : {"correlation", "cosine", "sqeuclidean"}
-        "correlation": centred columns of unit norm; "cosine": columns of unit norm,
-        not centred; "sqeuclidean": columns, `center` and `scale` as given.
+        Metric that the vectors are compared with.
+
+        - "correlation": columns are centred and have unit norm.
+        - "cosine": columns have unit norm.
+        - "sqeuclidean": columns are processed as `center` and `scale` say.
     center : bool, default=True
-        For "sqeuclidean": whether columns are centred.
+        Whether to centre the columns for "sqeuclidean".
     scale : bool, default=True
-        For "sqeuclidean": whether the layer is divided by one number such that the
-        mean squared norm of its live columns is 1.
+        Whether to divide the layer by one number for "sqeuclidean", so that the mean
+        squared norm of its live columns is 1.
 
     Returns
     -------
     curves : TuningCurves
         Vectors in the layer's memory order and precision (in float64 for "sqeuclidean"
-        without `scale`), offsets in float64 on the host.
+        without `scale`), and offsets as a numpy array in float64.
     """
     mean, divisor, shift = _standardization(statistics)
     centred = metric == "correlation" or (metric == "sqeuclidean" and center)
@@ -270,7 +294,7 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
     if metric != "sqeuclidean":
         vectors = _transform(layer, mean, norms, shift / root, live)
         return TuningCurves(vectors, np.full(statistics.n_live, 0.5), 1.0)
-    # Without a scale, squares of 1e30 and 1e-30 leave the range of float32.
+    # Without scaling, squares of 1e30 and 1e-30 exceed the range of float32.
     dtype = layer.dtype if scale else namespace_of(layer).float64
     layer_scale = _root_mean_square(norms[live]) if scale else 1.0
     shift = shift * (statistics.deviation / layer_scale)
@@ -280,53 +304,54 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
 
 
 def _root_mean_square(norms):
-    # Squares of 1e300 and 1e-300 leave the range of float64.
+    # Squares of 1e300 and 1e-300 exceed the range of float64.
     largest = norms.max()
     return largest * np.sqrt(np.mean((norms / largest) ** 2))
 
 
 def _standardization(statistics):
-    """Return what is subtracted from units, divided by, and subtracted again."""
+    """Return the mean, divisor and shift that `_transform` needs to standardise."""
     divisor = np.where(statistics.live, statistics.deviation, np.inf)
     return statistics.mean, divisor, statistics.shift
 
 
 def _transform(layer, mean, divisor, shift, kept=None, dtype=None):
-    """Compute (layer - mean) / divisor - shift, in float64, in one reading of a layer.
+    """Compute (layer - mean) / divisor - shift in float64, reading the layer once.
 
-    Before the rounding to float32: a float32 mean, subtracted, leaves its error.
+    The result is rounded to float32 at the end, because a float32 mean would leave its
+    rounding error in the result.
 
     Parameters
     ----------
     layer : array of shape (n_stimuli, n_units)
         Activations.
     mean, divisor, shift : ndarray of shape (n_units,)
-        In float64.
+        Parameters of each unit in float64.
     kept : ndarray of bool of shape (n_units,), default=None
-        The units of the result; None keeps all.
+        Mask of the units to return. None returns all units.
     dtype : dtype, default=None
-        Of the result; None keeps the layer's.
+        Dtype of the result. None uses the dtype of the layer.
 
     Returns
     -------
     transformed : array of shape (n_stimuli, n_kept_units)
-        In the memory order of the layer.
+        Transformed units in the memory order of the layer.
     """
     xp = namespace_of(layer)
     kept = np.ones(len(mean), dtype=bool) if kept is None else kept
     transformed = _empty_in_order_of(layer, np.count_nonzero(kept), dtype)
-    places = np.cumsum(kept)
+    n_kept = np.cumsum(kept)
     row_blocks, column_blocks = _tiling(layer)
     for columns in column_blocks:
         constants = _columns_of(layer, columns, mean, divisor, shift)
         units = np.flatnonzero(kept[columns])
-        end = places[columns.stop - 1]
-        made = slice(end - len(units), end)
+        end = n_kept[columns.stop - 1]
+        output = slice(end - len(units), end)
         for rows in row_blocks:
             tile = _transform_tile(layer[rows, columns], *constants)
             if len(units) < tile.shape[1]:
                 tile = select(tile, units, axis=1)
-            transformed[rows, made] = xp.astype(tile, transformed.dtype, copy=False)
+            transformed[rows, output] = xp.astype(tile, transformed.dtype, copy=False)
     return transformed
 
 
@@ -338,22 +363,22 @@ def _transform_tile(tile, mean, divisor, shift):
 
 
 def _columns_of(layer, columns, *per_unit):
-    """Return numbers of some units where the layer is."""
-    return [move_to_home_of(layer, values[columns]) for values in per_unit]
+    """Return the values of some units on the device of the layer."""
+    return [move_to_device_of(layer, values[columns]) for values in per_unit]
 
 
 def _empty_in_order_of(layer, n_units, dtype):
     xp = namespace_of(layer)
-    home = {"dtype": dtype or layer.dtype, "device": device_of(layer)}
+    settings = {"dtype": dtype or layer.dtype, "device": device_of(layer)}
     if _has_units_together(layer):
-        return xp.empty((n_units, layer.shape[0]), **home).T
-    return xp.empty((layer.shape[0], n_units), **home)
+        return xp.empty((n_units, layer.shape[0]), **settings).T
+    return xp.empty((layer.shape[0], n_units), **settings)
 
 
 def _tiling(layer, n_columns=None):
-    """Return the blocks of rows and of columns that a layer is read in.
+    """Return the blocks of rows and of columns for reading a layer in tiles.
 
-    What lies together in memory, or in a file, is read together.
+    The shape of the tiles depends on the order of the entries in memory or in a file.
     """
     n_rows = layer.shape[0]
     n_columns = layer.shape[1] if n_columns is None else n_columns
@@ -366,7 +391,7 @@ def _tiling(layer, n_columns=None):
 
 
 def _has_units_together(layer):
-    """Whether the entries of a unit are nearer in memory than those of a stimulus."""
+    """Whether the entries of a unit are closer in memory than those of a stimulus."""
     if not isinstance(layer, np.ndarray):
         return False
     between_rows, between_columns = layer.strides
@@ -378,23 +403,25 @@ def _blocks(length, size):
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _column_blocks(layer, n_columns=None):
+def column_blocks(layer, n_columns=None):
+    """Return slices of columns, so that each block has at most about 32 MB."""
     n_columns = layer.shape[1] if n_columns is None else n_columns
     return _blocks(n_columns, _BLOCK_ENTRIES // max(1, layer.shape[0]))
 
 
 def column_correlations(truth, prediction):
-    """Pearson correlation of each column of one array with that of another.
+    """Compute the Pearson correlation of each column with its prediction.
 
     Parameters
     ----------
     truth, prediction : array of shape (n_stimuli, n_units)
-        Finite responses, in one namespace and on one device.
+        Finite responses, in the same namespace and on the same device.
 
     Returns
     -------
     correlations : ndarray of shape (n_units,)
-        NaN where the truth is constant; 0 where only the prediction is. On the host.
+        Correlations, NaN if the truth is constant, and 0 if only the prediction is
+        constant.
     """
     xp = namespace_of(truth, prediction)
     sides = [(side, unit_statistics(side)) for side in (truth, prediction)]
@@ -408,8 +435,8 @@ def column_correlations(truth, prediction):
         total = 0.0
         for rows in row_blocks:
             first, second = (
-                _transform_tile(side[rows, columns], *those)
-                for (side, _), those in zip(sides, constants, strict=True)
+                _transform_tile(side[rows, columns], *side_constants)
+                for (side, _), side_constants in zip(sides, constants, strict=True)
             )
             first *= second
             total = total + xp.sum(first, axis=0)
@@ -419,27 +446,27 @@ def column_correlations(truth, prediction):
     return correlations
 
 
-def _unit_columns(block):
-    """Return columns centred and of unit norm, in float64; constant ones become 0."""
+def unit_columns(block):
+    """Centre columns and scale them to unit norm, in float64. Constants become 0."""
     return standardize(block.astype(np.float64), unit_statistics(block)) / np.sqrt(
         len(block)
     )
 
 
 def paired_products(source, target, rows, columns):
-    """Inner products of chosen pairs of columns, in float64.
+    """Compute the inner products of selected pairs of columns in float64.
 
     Parameters
     ----------
     source, target : array of shape (n_stimuli, n_units)
-        Two populations, in one namespace and on one device.
+        Two populations, in the same namespace and on the same device.
     rows, columns : ndarray of int of shape (n_pairs,)
-        The units of `source` and of `target` that make the pairs.
+        Source unit and target unit of each pair.
 
     Returns
     -------
     products : ndarray of shape (n_pairs,)
-        source[:, rows[p]] . target[:, columns[p]], on the host.
+        Inner product of source[:, rows[p]] and target[:, columns[p]] for each pair p.
     """
 
     def multiply(first, second):
@@ -450,21 +477,22 @@ def paired_products(source, target, rows, columns):
 
 
 def paired_squared_distances(source, target, rows, columns):
-    """Squared distances of chosen pairs of columns, from their differences.
+    """Compute the squared distances of selected pairs of columns in float64.
 
-    As |x|^2 + |y|^2 - 2 x'y they would lose half the digits where units are alike.
+    They are computed from the differences. The formula |x|^2 + |y|^2 - 2 x'y would lose
+    half of the digits for similar units.
 
     Parameters
     ----------
     source, target : array of shape (n_stimuli, n_units)
-        Two populations, in one namespace and on one device.
+        Two populations, in the same namespace and on the same device.
     rows, columns : ndarray of int of shape (n_pairs,)
-        The units of `source` and of `target` that make the pairs.
+        Source unit and target unit of each pair.
 
     Returns
     -------
     squared : ndarray of shape (n_pairs,)
-        |source[:, rows[p]] - target[:, columns[p]]|^2, in float64, on the host.
+        |source[:, rows[p]] - target[:, columns[p]]|^2 for each pair p.
     """
 
     def square_difference(first, second):
@@ -476,7 +504,10 @@ def paired_squared_distances(source, target, rows, columns):
 
 
 def _sum_over_stimuli(function, source, target, rows, columns):
-    """Sum a function of pairs of columns, which are new arrays in float64."""
+    """Sum a function of pairs of columns over the stimuli.
+
+    The function may overwrite its arguments, which are new arrays in float64.
+    """
     xp = namespace_of(source, target)
     rows, columns = np.asarray(rows), np.asarray(columns)
     sums = np.empty(len(rows))
@@ -493,27 +524,175 @@ def _sum_over_stimuli(function, source, target, rows, columns):
     return sums
 
 
-def constant_units(layer):
-    """Return a mask of the units that are constant over the stimuli, on the host.
+def over_all_units(matrix, live, axis=1):
+    """Extend an array of live units by rows or columns of 0 for dead units.
 
-    By their extremes, not by their norm: a float32 column of 0.1 centres to 1e-6.
+    Parameters
+    ----------
+    matrix : array of shape (n, m)
+        Array of any library, on any device, with the live units along one axis.
+    live : ndarray of bool of shape (n_units,)
+        Mask of the live units.
+    axis : {0, 1}, default=1
+        Axis of the units.
+
+    Returns
+    -------
+    extended : array
+        Array of all units. The same object if no unit is dead.
+    """
+    if live.all():
+        return matrix
+    shape = list(matrix.shape)
+    if isinstance(matrix, np.ndarray):
+        shape[axis] = len(live)
+        order = "F" if matrix.flags.f_contiguous else "C"
+        extended = np.zeros(shape, dtype=matrix.dtype, order=order)
+        extended[(slice(None),) * axis + (live,)] = matrix
+        return extended
+    # Some libraries do not support assignment to selected columns.
+    xp = namespace_of(matrix)
+    shape[axis] = 1
+    zeros = xp.zeros(tuple(shape), dtype=matrix.dtype, device=device_of(matrix))
+    indices = np.where(live, np.cumsum(live) - 1, matrix.shape[axis])
+    return select(xp.concat([matrix, zeros], axis=axis), indices, axis=axis)
+
+
+def read_statistics(leaves, digest=None):
+    """Check the arrays of a population and compute the statistics of all units.
+
+    Parameters
+    ----------
+    leaves : iterable of Leaf
+        Arrays of the population, with their names in error messages.
+    digest : LayerDigest, default=None
+        Hash that the values of the arrays are added to.
+
+    Returns
+    -------
+    statistics : UnitStatistics
+        Statistics of all units.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array is not numeric and finite, has fewer than two stimuli, or has
+        constant units only.
+    """
+    parts = []
+    for leaf in leaves:
+        layer = check_layer(leaf.layer, leaf.where, min_stimuli=2)
+        statistics = unit_statistics(layer)
+        check_some_live(statistics.live, leaf.where)
+        if digest is not None:
+            digest.add(layer)
+        parts.append(statistics)
+    return UnitStatistics.side_by_side(parts)
+
+
+def live_units(layer, statistics):
+    """Return the live units of an array, or the array itself if no unit is dead."""
+    if statistics.live.all():
+        return layer
+    return select(layer, np.flatnonzero(statistics.live), axis=1)
+
+
+def join_curves(parts):
+    """Join the tuning curves of several layers into those of one population."""
+    if len(parts) == 1:
+        return parts[0]
+    return TuningCurves(
+        side_by_side(part.vectors for part in parts),
+        np.concatenate([part.offsets for part in parts]),
+        parts[0].weight,
+    )
+
+
+def constant_units(layer):
+    """Return a mask of the units that are constant over the stimuli, in numpy.
+
+    Minimum and maximum are compared. The norm of a centred constant column is not
+    always 0: a float32 column of 0.1 becomes 1e-6.
     """
     xp = namespace_of(layer)
     return to_numpy(xp.min(layer, axis=0) == xp.max(layer, axis=0))
 
 
 def check_some_live(live, where):
-    """Raise unless a layer has a unit that is not constant.
+    """Raise an error if all units of a layer are constant.
 
     Parameters
     ----------
     live : ndarray of bool of shape (n_units,)
-        The units that are not constant over the training stimuli.
+        Mask of the units that are not constant over the training stimuli.
     where : str
-        What the layer is called in the message.
+        Name of the layer in error messages.
     """
     if not live.any():
         raise ValueError(
             f"Every unit is constant over the training stimuli in {where}: there is no "
             "tuning curve to match. Leave the layer out."
         )
+
+
+def mean_over_units(correlations, where):
+    """Average correlations over units, ignoring NaN.
+
+    Parameters
+    ----------
+    correlations : ndarray of shape (n_units,)
+        Correlation of each unit, NaN if it is not defined.
+    where : str
+        Name of the layer in error messages.
+
+    Returns
+    -------
+    mean : float
+        Mean correlation, from -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        If no unit has a correlation.
+    """
+    defined = correlations[~np.isnan(correlations)]
+    if defined.size == 0:
+        raise ValueError(
+            f"Every unit of {where} is constant over the stimuli scored: no "
+            "correlation is defined. Score on more stimuli, or leave the layer out."
+        )
+    return float(defined.mean())
+
+
+def warn_about_dead_units(dead_units, where, stacklevel):
+    """Raise one warning about all constant units.
+
+    Parameters
+    ----------
+    dead_units : list
+        Constant units of each side, as an array of indices or nested lists of arrays.
+    where : list of str
+        Names of the sides in the warning.
+    stacklevel : int
+        `stacklevel` of `warnings.warn`, which is called in this function.
+    """
+    descriptions = [
+        f"{_count(dead)} unit(s) of {side}"
+        for dead, side in zip(dead_units, where, strict=True)
+        if _count(dead) > 0
+    ]
+    if descriptions:
+        warnings.warn(
+            f"{' and '.join(descriptions)} are constant over the training stimuli: "
+            "they have no tuning curve, take no part in the matching, and are "
+            "predicted as their constant. Estimators list them in "
+            "`dead_source_units_` and `dead_target_units_`.",
+            DeadUnitWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _count(dead):
+    if isinstance(dead, list):
+        return sum(_count(part) for part in dead)
+    return dead.shape[0]

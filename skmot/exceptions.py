@@ -1,13 +1,14 @@
-"""Warnings of skmot."""
+"""Warning classes of skmot."""
 
 __all__ = ["DeadUnitWarning"]
 
 
 class DeadUnitWarning(UserWarning):
-    """Some units are constant over the training stimuli and take no part in a fit.
+    """Warning that some units are constant over the training stimuli.
 
-    Raised once a fit, by every estimator that matches units. Which units they are is
-    in the estimator's `dead_source_units_` and `dead_target_units_`.
+    These units are left out of the fit. Each estimator that matches units raises this
+    warning at most once per fit, and lists the units in its attributes
+    `dead_source_units_` and `dead_target_units_`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much of two populations has a counterpart: curves over the mass matched."""
+"""Costs and scores of partial matching as a function of the matched mass."""
 
 import warnings
 
@@ -9,83 +9,89 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
-from skmot._validation import check_fit_pair, read_side, warn_about_dead_units
-from skmot.soft_matching import SoftMatching
+from skmot._units import warn_about_dead_units
+from skmot.layers.sides import check_fit_pair, read_side
+from skmot.pairs import SoftMatching
 
-# Every twentieth: a fold's noise hides finer corners, and each mass is a fit a fold.
+__all__ = ["curve_corner", "mass_curve"]
+
+# Multiples of 1/20: noise of the folds hides finer corners, and each mass needs one fit
+# per fold.
 _MASSES = tuple(step / 20 for step in range(1, 21))
-# Distances from a chord round by less than this share of the largest value.
+# Rounding error of the distances from a chord, relative to the largest value.
 _ROUNDING = 1e-12
 
 
 def mass_curve(X, y, masses=_MASSES, *, estimator=None, cv=5, n_jobs=None):
-    """Read costs and scores of partial matching over the share that is matched.
+    """Compute costs and scores of partial matching as a function of the matched mass.
 
-    The more is matched the more it costs: while units with a counterpart remain, little
-    a unit, and much once there are none. The total cost `mass` x `cost_` is convex in
-    the mass, and its corner tells the share with a counterpart (the L-curve of [1]_).
-    In sample, units without a counterpart find partners by chance, at few stimuli good
-    ones; so costs are read on held-out folds of the stimuli given, which should be the
-    training stimuli where a test follows.
+    The total cost `mass` x `cost_` increases with the mass and is convex. It increases
+    slowly while units with a counterpart are matched, and faster when the remaining
+    units have none. The corner of this curve estimates the fraction of units with a
+    counterpart (the L-curve of [1]_). On the training stimuli, units without a
+    counterpart also find partners by chance, which fit well if there are few stimuli.
+    Therefore the corner is computed from costs on held-out folds. If a test follows,
+    pass only the training stimuli.
 
     Parameters
     ----------
     X, y : LayerStack, list, dict, DataFrame or array-like
-        Source and target over the same stimuli.
+        Source and target layers over the same stimuli.
     masses : array-like of shape (n_masses,), default=(0.05, 0.1, ..., 1)
-        Shares to be matched, increasing, more than 0 and at most 1; three or more.
+        At least three fractions to match, increasing, above 0 and at most 1.
     estimator : SoftMatching, default=None
-        What is fitted, with its `mass` replaced. None means `SoftMatching()`.
+        Estimator to fit. Its `mass` is ignored. None means `SoftMatching()`.
     cv : int, cross-validation splitter or iterable, default=5
-        How the stimuli are split, as `cv` of scikit-learn says. Where stimuli are
-        grouped, give the splits themselves, ``splitter.split(X, groups=groups)``.
+        Splits of the stimuli, as in scikit-learn. If several rows repeat a stimulus,
+        pass the splits themselves, ``splitter.split(X, groups=groups)``.
     n_jobs : int, default=None
-        Folds fitted at the same time.
+        Number of folds to fit in parallel.
 
     Returns
     -------
-    curve : Bunch
-        With the attributes
+    curve : :class:`sklearn.utils.Bunch`
+        Dictionary-like object with the attributes
 
         masses : ndarray of shape (n_masses,)
-            As given.
+            The given masses.
         costs : ndarray of shape (n_masses,)
-            `cost_` a unit of mass, fitted and read on all stimuli.
+            `cost_` (per unit of mass) of fits to all stimuli.
         matched : tuple of ndarray, of shape (n_masses, n_units) each
-            `matched_` of source and of target, fitted to all stimuli. Their mean over
-            masses ranks units more finely than one mass does: those with the best
-            counterparts are matched first.
+            `matched_` of source and target units, in fits to all stimuli. Units with
+            the best counterparts are matched first. The mean over masses therefore
+            ranks units more finely than a single mass.
         held_out_costs, held_out_scores : ndarray of shape (n_folds, n_masses)
-            `held_out_cost` and `score` of each held-out fold. In the score units that
-            are not matched count as 0; in the cost they do not count.
+            `held_out_cost` and `score` on each held-out fold. Unmatched units count as
+            0 in the score and do not count in the cost.
         mean_costs, mean_scores : ndarray of shape (n_masses,)
-            Over folds.
+            Means over folds.
         cost_errors, score_errors : ndarray of shape (n_masses,)
-            Standard errors of these means: deviation over folds by the root of their
-            number; NaN for one fold. Folds share training stimuli, so they are rough.
+            Standard errors of these means: the standard deviation over folds divided by
+            the square root of the number of folds; NaN for one fold. They are
+            approximate, because folds share training stimuli.
         corner : float
-            The corner of the held-out total costs, ``masses * mean_costs``, see
+            Corner of the held-out total costs ``masses * mean_costs``, see
             :func:`curve_corner`.
 
     Raises
     ------
     TypeError
-        If the estimator is no SoftMatching.
+        If the estimator is not a SoftMatching.
     ValueError
-        If masses do not increase, are out of range or fewer than three, or `X` and `y`
-        cannot be fitted to.
+        If masses do not increase, are out of range or fewer than three, or the
+        estimator cannot be fitted to `X` and `y`.
 
     Warns
     -----
     DeadUnitWarning
-        If some units are constant; once.
+        If units are constant. The warning is raised once.
     ConvergenceWarning
-        If a plan is not proven optimal.
+        If a plan may not be optimal.
 
     See Also
     --------
     skmot.SoftMatching : The estimator.
-    curve_corner : The corner of a curve.
+    curve_corner : Finds the corner of a curve.
 
     References
     ----------
@@ -94,7 +100,7 @@ def mass_curve(X, y, masses=_MASSES, *, estimator=None, cv=5, n_jobs=None):
 
     Examples
     --------
-    Of ten units a side, seven have a counterpart:
+    Seven of the ten units of each side have a counterpart:
 
     >>> import numpy as np
     >>> from skmot.partial import mass_curve
@@ -115,11 +121,11 @@ def mass_curve(X, y, masses=_MASSES, *, estimator=None, cv=5, n_jobs=None):
             f"{type(estimator).__name__}."
         )
     estimator._validate_params()
-    # All checks of the input are those of a fit, so these come first.
+    # These fits come first, because they check the input.
     fitted = _fit_masses(estimator, masses, X, y)
     source, target = read_side(X, "X")[0], read_side(y, "y")[0]
     folds = Parallel(n_jobs=n_jobs)(
-        delayed(_read_fold)(estimator, masses, source, target, train, test)
+        delayed(_score_fold)(estimator, masses, source, target, train, test)
         for train, test in check_cv(cv).split(source)
     )
     costs, scores, gaps = (np.array(part) for part in zip(*folds, strict=True))
@@ -142,31 +148,32 @@ def mass_curve(X, y, masses=_MASSES, *, estimator=None, cv=5, n_jobs=None):
 
 
 def curve_corner(masses, values):
-    """Find the corner of a curve: the point farthest from its chord.
+    """Find the corner of a curve: the point with the largest distance from its chord.
 
-    The chord joins the first point to the last. Which point is farthest does not depend
-    on the units of either axis, nor on whether the curve rises or falls, and on a curve
-    of two straight pieces it is where they meet ([1]_; the curvature that is maximised
-    on smooth L-curves ([2]_) needs second differences, which noise swamps).
+    The chord joins the first and the last point ([1]_). The corner does not depend on
+    the units of the axes, or on whether the curve increases or decreases. If the curve
+    consists of two straight pieces, the corner is the point where they meet. (On smooth
+    L-curves the corner is often the point of maximal curvature ([2]_), but this needs
+    second differences, which are too noisy here.)
 
     Parameters
     ----------
     masses : array-like of shape (n_masses,)
-        Increasing; three or more.
+        At least three increasing masses.
     values : array-like of shape (n_masses,)
         Costs or scores at these masses.
 
     Returns
     -------
     corner : float
-        One of the masses. On ties the smallest; the last if the curve is straight, and
-        so has no corner: every unit is then as good as the others.
+        Mass at the corner. Ties give the smallest mass. If the curve is straight, it
+        has no corner, and the last mass is returned.
 
     Raises
     ------
     ValueError
-        If masses do not increase or are fewer than three, or values are not as many
-        finite numbers.
+        If masses do not increase or are fewer than three, or `values` does not contain
+        one finite number for each mass.
 
     References
     ----------
@@ -190,7 +197,8 @@ def curve_corner(masses, values):
             f"{'' if np.isfinite(values).all() else ' with NaN or infinity'}."
         )
     along = (masses - masses[0]) / (masses[-1] - masses[0])
-    # Each end weighted, not a difference: of large values it would lose the curve.
+    # The chord is a weighted mean of both ends. The difference of the ends would have
+    # larger rounding errors if the values are large.
     distances = np.abs(values - (1 - along) * values[0] - along * values[-1])
     rounding = _ROUNDING * np.abs(values).max()
     if distances.max() <= rounding:
@@ -218,48 +226,46 @@ def _check_masses(masses):
 
 
 def _fit_masses(estimator, masses, X, y):
-    """Fit every mass to units that are made ready once."""
-    *stacks, source_layout, target_layout = check_fit_pair(clone(estimator), X, y)
-    populations = [
-        estimator._prepare(
-            stack.layers[0] if layout.is_bare else stack, layout.argument
-        )
-        for stack, layout in zip(stacks, (source_layout, target_layout), strict=True)
-    ]
+    """Fit one estimator for each mass. The populations are prepared once."""
+    source, target, *layouts = check_fit_pair(clone(estimator), X, y)
+    sides = zip((source, target), layouts, strict=True)
+    populations, statistics = zip(
+        *(estimator._prepare_side(stack, layout) for stack, layout in sides),
+        strict=True,
+    )
     fitted = []
     for mass in masses:
         matching = clone(estimator).set_params(mass=float(mass))
-        matching._fit_prepared(*populations)
-        # What is scored is averaged over layers, as they were given.
-        matching._source_layout = source_layout
-        matching._target_layout = target_layout
+        matching._set_layouts(*layouts)
+        matching._set_solution(matching._solve_checked(*populations), *statistics)
         fitted.append(matching)
     return fitted
 
 
-def _read_fold(estimator, masses, source, target, train, test):
-    """Return held-out costs and scores, and gaps of what is not proven optimal."""
+def _score_fold(estimator, masses, source, target, train, test):
+    """Return the held-out costs, the held-out scores and the duality gaps of a fold."""
     costs, scores, gaps = [], [], []
     for matching in _fit_masses(estimator, masses, source[train], target[train]):
         costs.append(matching.held_out_cost(source[test], target[test]))
         scores.append(matching.score(source[test], target[test]))
-        gaps.append(_shortfall(matching))
+        gaps.append(_gap(matching))
     return costs, scores, gaps
 
 
-def _shortfall(matching):
-    return max((amount for _, amount in matching._shortfalls()), default=0.0)
+def _gap(matching):
+    """Return the duality gap of a fit that did not converge, else 0."""
+    return max((amount for _, amount in matching._convergence_issues), default=0.0)
 
 
 def _report(fitted, gaps):
-    """Warn once of dead units, and once of plans that are not proven optimal."""
+    """Warn once about dead units, and once about plans that may not be optimal."""
     warn_about_dead_units(
         [fitted[0].dead_source_units_, fitted[0].dead_target_units_],
         ["X", "y"],
-        # This function, `mass_curve`, and then the caller.
+        # The stack: warn_about_dead_units, this function, mass_curve, the caller.
         stacklevel=4,
     )
-    gaps = np.append([_shortfall(matching) for matching in fitted], gaps)
+    gaps = np.append([_gap(matching) for matching in fitted], gaps)
     if gaps.any():
         warnings.warn(
             f"{np.count_nonzero(gaps)} plan(s) are not proven optimal: costs are above "

@@ -1,17 +1,15 @@
 """Arrays of other libraries give what numpy's give, and stay where they are."""
 
-import importlib
 import sys
 
 import numpy as np
 import pytest
-from scipy.sparse import random_array
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_predict, cross_validate, train_test_split
 from sklearn.utils import get_tags
-from sklearn.utils._array_api import move_estimator_to
+from sklearn.utils._array_api import get_namespace, move_estimator_to
 
 from skmot import (
     CKA,
@@ -25,19 +23,7 @@ from skmot import (
     RotationMatching,
     SemiMatching,
     SoftMatching,
-    _array_api,
 )
-from skmot._units import (
-    column_correlations,
-    constant_units,
-    paired_products,
-    paired_squared_distances,
-    standardize,
-    tuning_curves,
-    unit_statistics,
-    unstandardize,
-)
-from skmot._validation import check_layer, check_pair
 from skmot.metrics import (
     hierarchy_score,
     linear_cka,
@@ -51,46 +37,22 @@ from skmot.metrics import (
     soft_matching_distance,
     soft_matching_score,
 )
-from tests.networks import random_networks
-from tests.test_units import hostile_columns
+from tests.estimators import Revealing
+from tests.libraries import HOMES, beside, home_at, record_host_copies, to_host
+from tests.networks import hostile_columns, random_networks
 
-# A pretend device, whose arrays numpy cannot read: what went to the host unasked would
-# raise.
-HOMES = {"torch": "cpu", "array_api_strict": "device1"}
 DTYPES = ["float32", "float64"]
 # Sums over 60 stimuli, taken in another order.
 TOLERANCE = {"float32": 3e-5, "float64": 1e-10}
 
-
-class Home:
-    """Makes arrays of one library on one device."""
-
-    def __init__(self, library, device):
-        self.library = importlib.import_module(library)
-        strict = library == "array_api_strict"
-        self.device = self.library.Device(device) if strict else device
-
-    def asarray(self, array):
-        return self.library.asarray(np.ascontiguousarray(array), device=self.device)
-
-    def layers(self, network):
-        """Return the layers of a network, at any depth, as arrays of the library."""
-        if isinstance(network, list):
-            return [self.layers(layer) for layer in network]
-        return self.asarray(network)
-
-    def has(self, array):
-        return _array_api.has_same_home(array, self.asarray(np.zeros(1)))
-
-
-def home_at(library, device):
-    pytest.importorskip(library)
-    return Home(library, device)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* are constant over:skmot.exceptions.DeadUnitWarning"
+)
 
 
 @pytest.fixture(params=HOMES)
 def home(request):
-    return home_at(request.param, HOMES[request.param])
+    return home_at(request.param)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -112,19 +74,6 @@ def dispatch():
         yield
 
 
-@pytest.fixture
-def sizes_on_host(monkeypatch):
-    """Record how many entries each array has that is copied to the host."""
-    sizes, convert = [], _array_api._convert_to_numpy
-
-    def convert_and_record(array, xp):
-        sizes.append(int(np.prod(array.shape)))
-        return convert(array, xp)
-
-    monkeypatch.setattr(_array_api, "_convert_to_numpy", convert_and_record)
-    return sizes
-
-
 def networks(dtype="float64", seed=0):
     """Return two networks, each with a unit that is constant."""
     source, target = random_networks(seed=seed)
@@ -138,7 +87,7 @@ def on_host(found):
         found = list(found.layers)
     if isinstance(found, list | tuple):
         return [on_host(part) for part in found]
-    return _array_api.to_numpy(found)
+    return to_host(found)
 
 
 def assert_close(found, expected, tolerance):
@@ -152,125 +101,108 @@ def assert_close(found, expected, tolerance):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-# -- helpers ---------------------------------------------------------------------------
-
-
-def test_arrays_come_back_from_elsewhere_as_they_were(home):
-    array = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-    array.setflags(write=False)
-    elsewhere = home.asarray(np.zeros(1))
-    for given in (array, array[::-1], array.T, array > 0, np.arange(5)):
-        moved = _array_api.move_to_home_of(elsewhere, given)
-        assert home.has(moved)
-        np.testing.assert_array_equal(_array_api.to_numpy(moved), given)
-        assert _array_api.numpy_dtype(moved) == given.dtype
-        back = _array_api.move_to_home_of(np.zeros(1), moved)
-        assert isinstance(back, np.ndarray)
-    assert _array_api.move_to_home_of(array, array) is array
-
-
-def test_arrays_move_between_devices_of_a_library():
-    strict = pytest.importorskip("array_api_strict")
-    first, second = (
-        strict.ones(3, device=strict.Device(name)) for name in ("device1", "device2")
-    )
-    assert not _array_api.has_same_home(first, second)
-    moved = _array_api.move_to_home_of(second, first)
-    assert _array_api.has_same_home(moved, second)
-    assert _array_api.move_to_home_of(first, first) is first
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_units_carried_by_a_sparse_plan_are_the_product(home, monkeypatch, dtype):
-    rng = np.random.default_rng(1)
-    units = rng.normal(size=(6, 5)).astype(dtype)
-    plan = random_array((5, 4), density=0.4, rng=rng, format="csr")
-    expected = units @ plan.toarray().astype(dtype)
-    # One row more than whole blocks of them.
-    monkeypatch.setattr(_array_api, "_ROWS_TURNED", 5)
-    monkeypatch.setattr(_array_api, "_CACHED_ENTRIES", 0)
-    for given in (units, np.asfortranarray(units), home.asarray(units)):
-        carried = _array_api.carry(given, plan)
-        assert _array_api.has_same_home(carried, given)
-        assert _array_api.numpy_dtype(carried) == dtype
-        np.testing.assert_allclose(
-            _array_api.to_numpy(carried), expected, rtol=0, atol=TOLERANCE[dtype]
-        )
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_rows_and_columns_are_selected_as_numpy_does(home, axis):
-    matrix = np.random.default_rng(2).normal(size=(5, 6))
-    indices = np.array([3, 0, 0, 4])
-    expected = matrix[indices] if axis == 0 else matrix[:, indices]
-    for given in (matrix, np.asfortranarray(matrix), matrix[::-1][::-1]):
-        np.testing.assert_array_equal(_array_api.select(given, indices, axis), expected)
-    selected = _array_api.select(home.asarray(matrix), indices, axis)
-    assert home.has(selected)
-    np.testing.assert_array_equal(_array_api.to_numpy(selected), expected)
-
-
 # -- units -----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("entries", [60, 10**6])
-def test_units_are_prepared_as_numpy_ones_are(home, monkeypatch, dtype, entries):
-    monkeypatch.setattr("skmot._units._KERNEL_ENTRIES", entries)
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "sqeuclidean"])
+def test_units_are_prepared_as_numpy_ones_are(home, dtype, metric):
     rng = np.random.default_rng(3)
     layer = (5 + rng.normal(size=(40, 9)) * np.arange(1, 10)).astype(dtype)
     layer[:, 4] = 0.1
     elsewhere, tolerance = home.asarray(layer), TOLERANCE[dtype]
-    expected, statistics = unit_statistics(layer), unit_statistics(elsewhere)
-    assert statistics.dtype == dtype
-    for name in ("mean", "deviation"):
-        np.testing.assert_allclose(
-            getattr(statistics, name), getattr(expected, name), rtol=1e-14
-        )
-    np.testing.assert_array_equal(statistics.dead_units, [4])
-    np.testing.assert_array_equal(constant_units(elsewhere), constant_units(layer))
-    standardized = standardize(elsewhere, statistics)
-    assert home.has(standardized)
-    assert_close(standardized, standardize(layer, expected), tolerance)
-    assert_close(unstandardize(standardized, statistics), layer, tolerance)
-    for metric in ("correlation", "cosine", "sqeuclidean"):
-        for scale in (True, False):
-            found = tuning_curves(elsewhere, statistics, metric, scale=scale)
-            curves = tuning_curves(layer, expected, metric, scale=scale)
-            assert home.has(found.vectors)
-            assert_close(found.vectors, curves.vectors, tolerance)
-            np.testing.assert_allclose(found.offsets, curves.offsets, rtol=1e-12)
+    expected = Revealing(metric).fit(layer, layer)
+    found = Revealing(metric).fit(elsewhere, elsewhere)
+    for side in ("source_", "target_"):
+        wanted, shown = getattr(expected, side), getattr(found, side)
+        assert shown.statistics.dtype == dtype
+        for name in ("mean", "deviation"):
+            np.testing.assert_allclose(
+                getattr(shown.statistics, name),
+                getattr(wanted.statistics, name),
+                rtol=1e-14,
+            )
+        np.testing.assert_array_equal(shown.statistics.live, np.arange(9) != 4)
+        for name in ("vectors", "offsets"):
+            made = getattr(shown.curves, name)
+            assert home.has(made) == (name == "vectors")
+            assert_close(made, getattr(wanted.curves, name), tolerance)
+    expected.predict(layer)
+    predicted = found.predict(elsewhere)
+    assert home.has(found.maps_[0].units)
+    assert_close(found.maps_[0].units, expected.maps_[0].units, tolerance)
+    assert home.has(predicted)
+    assert_close(predicted, layer, tolerance)
 
 
+@pytest.mark.usefixtures("dispatch")
 def test_hostile_units_are_prepared_as_numpy_ones_are(home):
     layer = np.column_stack(list(hostile_columns().values()))
-    elsewhere = home.asarray(layer)
-    expected, statistics = unit_statistics(layer), unit_statistics(elsewhere)
-    np.testing.assert_allclose(statistics.deviation, expected.deviation, rtol=1e-12)
-    curves = tuning_curves(elsewhere, statistics, "correlation")
+    expected = Revealing().fit(layer, layer).source_
+    found = Revealing().fit(home.asarray(layer), home.asarray(layer)).source_
     np.testing.assert_allclose(
-        _array_api.to_numpy(curves.vectors),
-        tuning_curves(layer, expected, "correlation").vectors,
-        rtol=0,
-        atol=1e-13,
+        found.statistics.deviation, expected.statistics.deviation, rtol=1e-12
     )
+    assert_close(found.curves.vectors, expected.curves.vectors, 1e-13)
 
 
+@pytest.mark.usefixtures("dispatch")
+def test_layers_too_large_for_one_step_are_prepared_as_numpy_ones_are(home):
+    # Steps have 16,000,000 entries.
+    layer = np.random.default_rng(7).random((1_650_000, 10), dtype=np.float32)
+    expected = Revealing().fit(layer, layer[:, :1])
+    found = Revealing().fit(home.asarray(layer), home.asarray(layer[:, :1]))
+    for name in ("mean", "deviation"):
+        np.testing.assert_allclose(
+            getattr(found.source_.statistics, name),
+            getattr(expected.source_.statistics, name),
+            rtol=1e-12,
+        )
+    assert_close(found.source_.curves.vectors, expected.source_.curves.vectors, 1e-6)
+
+
+# Of 300 units so many stimuli are more than 2**18 entries: a plan is then applied to 16
+# stimuli at a time, and to the rest of them.
+N_CARRIED = 16 * 62 + 11
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_units_carried_by_a_sparse_plan_are_the_product(home, dtype):
+    rng = np.random.default_rng(1)
+    X, y = (rng.normal(size=(50, width)).astype(dtype) for width in (300, 290))
+    later = rng.normal(size=(N_CARRIED, 300)).astype(dtype)
+    matching = SoftMatching().fit(X, y)
+    mean, deviation = X.mean(axis=0, dtype=float), X.std(axis=0, dtype=float)
+    carried = (later - mean) / deviation @ (290 * matching.coupling_.toarray())
+    expected = carried * y.std(axis=0, dtype=float) + y.mean(axis=0, dtype=float)
+    elsewhere = SoftMatching().fit(home.asarray(X), home.asarray(y))
+    for fitted, given in (
+        (matching, later),
+        (matching, np.asfortranarray(later)),
+        (elsewhere, home.asarray(later)),
+    ):
+        predicted = fitted.predict(given)
+        assert beside(predicted, given)
+        assert_close(predicted, expected.astype(dtype), TOLERANCE[dtype])
+
+
+@pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_columns_are_compared_as_numpy_ones_are(home, dtype):
     truth, prediction = np.random.default_rng(4).normal(size=(2, 40, 9)).astype(dtype)
     truth[:, 1], prediction[:, 2] = 0.1, 0.3
-    sides = home.asarray(truth), home.asarray(prediction)
-    np.testing.assert_allclose(
-        column_correlations(*sides), column_correlations(truth, prediction), atol=1e-14
+    found = reconstruction_correlation(home.asarray(truth), home.asarray(prediction))
+    assert found == pytest.approx(
+        reconstruction_correlation(truth, prediction), abs=1e-14
     )
-    rows, columns = [0, 3, 8, 8], [1, 1, 0, 5]
-    for function in (paired_products, paired_squared_distances):
-        np.testing.assert_allclose(
-            function(*sides, rows, columns),
-            function(truth, prediction, rows, columns),
-            rtol=1e-13,
-        )
+    training = np.random.default_rng(5).normal(size=(40, 9)).astype(dtype)
+    expected = Revealing().fit(training, training).unit_scores(prediction, truth)
+    np.testing.assert_array_equal(np.isnan(expected), np.arange(9) == 1)
+    fitted = Revealing().fit(home.asarray(training), home.asarray(training))
+    found = fitted.unit_scores(home.asarray(prediction), home.asarray(truth))
+    assert_close(found, expected, TOLERANCE[dtype])
 
 
 # -- layers ----------------------------------------------------------------------------
@@ -286,16 +218,10 @@ def test_layers_of_a_stack_stay_where_they_are(home):
         for rows in ([3, 0, 0], slice(10, 40), slice(None, None, -2), slice(0, 60, 3)):
             for key in (rows, home.asarray(np.arange(60)[rows])):
                 found = stack[key]
-                for layer in on_host_leaves(found):
-                    assert home.has(layer)
+                assert all(home.has(leaf.layer) for leaf in found.leaves())
                 assert_close(found, expected[rows], 0)
         mask = home.asarray(np.arange(60) % 3 == 1)
         assert_close(stack[mask], expected[1::3], 0)
-
-
-def on_host_leaves(stack):
-    for layer in stack.layers:
-        yield from on_host_leaves(layer) if isinstance(layer, LayerStack) else [layer]
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -322,7 +248,7 @@ def test_layers_of_one_network_lie_in_one_place(home):
 
 
 def test_without_dispatch_layers_become_numpy_arrays():
-    home = home_at("torch", "cpu")
+    home = home_at("torch")
     source, target = networks()
     stack = LayerStack(home.layers(source))
     assert all(isinstance(layer, np.ndarray) for layer in stack.layers)
@@ -337,7 +263,7 @@ def test_without_dispatch_layers_become_numpy_arrays():
 
 
 def test_without_dispatch_nothing_is_copied_to_the_host_unasked():
-    home = home_at("array_api_strict", "device1")
+    home = home_at("array_api_strict")
     source, target = networks()
     with pytest.raises(TypeError, match=r"array_api_dispatch=True.*in layer 0"):
         LayerStack(home.layers(source))
@@ -354,17 +280,26 @@ def test_without_dispatch_nothing_is_copied_to_the_host_unasked():
 def test_half_precision_is_read_as_float32_and_integers_as_float64():
     torch = pytest.importorskip("torch")
     layer = torch.arange(12).reshape(4, 3)
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        assert check_layer(layer.to(dtype), "X").dtype == torch.float32
-    assert check_layer(layer, "X").dtype == torch.float64
+    for given in (torch.float16, torch.bfloat16, torch.float32):
+        predicted = SoftMatching().fit(layer.to(given), layer).predict(layer.to(given))
+        assert predicted.dtype == torch.float64
+        fitted = SoftMatching().fit(layer.to(given), layer.to(given))
+        assert fitted.predict(layer.to(given)).dtype == torch.float32
+    assert SoftMatching().fit(layer, layer).predict(layer).dtype == torch.float64
 
 
 @pytest.mark.usefixtures("dispatch")
 def test_a_device_without_float64_is_an_error_that_says_what_to_do():
     strict = pytest.importorskip("array_api_strict")
-    layer = strict.ones((4, 3), dtype=strict.float32, device=strict.Device("no_x64"))
-    with pytest.raises(TypeError, match=r"no float64.*Move.*\(found in y, layer 2\)"):
-        check_layer(layer, "y, layer 2")
+    layer = np.arange(12, dtype=np.float32).reshape(4, 3)
+    elsewhere = strict.asarray(layer, device=strict.Device("no_x64"))
+    message = r"no float64.*Move.*\(found in {}, layer 0\)"
+    for sides, where in (
+        (([elsewhere], [elsewhere]), "X"),
+        (([layer], [elsewhere]), "y"),
+    ):
+        with pytest.raises(TypeError, match=message.format(where)):
+            SoftMatching().fit(*sides)
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -376,13 +311,34 @@ def test_bad_numbers_are_found_where_they_are(home, bad):
         SoftMatching().fit(home.layers(source), home.layers(target))
 
 
+FORMS = {
+    "read-only": lambda y: np.require(y, requirements=["W"]),
+    "reversed": lambda y: y[::-1],
+    "transposed": lambda y: np.ascontiguousarray(y.T).T,
+    "strided": lambda y: np.repeat(y, 2, axis=1)[:, ::2],
+    "float32": lambda y: y.astype(np.float32),
+    "bool": lambda y: y > 0,
+    "integers": lambda y: y.astype(int),
+}
+
+
 @pytest.mark.usefixtures("dispatch")
-def test_a_second_population_is_moved_to_the_first(home):
-    (X, *_), (Y, *_) = networks()
-    _, moved = check_pair(home.asarray(X), Y)
-    assert home.has(moved)
-    _, moved = check_pair(X, home.asarray(Y))
-    assert isinstance(moved, np.ndarray)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_target_of_any_form_is_moved_to_the_source(home, form):
+    X, y = np.round(8 * np.random.default_rng(8).normal(size=(2, 20, 4)))
+    given = form(y)
+    before = given.copy()
+    given.flags.writeable = False
+    expected = Revealing().fit(X, given).target_
+    found = Revealing().fit(home.asarray(X), given)
+    assert home.has(found.target_.curves.vectors)
+    assert_close(found.target_.curves.vectors, expected.curves.vectors, 1e-6)
+    assert home.has(found.predict(home.asarray(X)))
+    np.testing.assert_array_equal(given, before)
+    # And back: where the source is numpy's, so is all that is made.
+    found = Revealing().fit(X, home.asarray(given))
+    assert isinstance(found.target_.curves.vectors, np.ndarray)
+    assert_close(found.target_.curves.vectors, expected.curves.vectors, 0)
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -410,8 +366,22 @@ def test_reconstruction_correlation_takes_arrays_of_any_library(home):
 def test_metrics_of_two_populations_take_arrays_of_any_library(home, metric):
     X, y = np.random.default_rng(6).normal(size=(2, 40, 7))
     y = y.astype(np.float32)
+    expected = pytest.approx(metric(X, y), abs=1e-6)
     for given in (y, home.asarray(y)):
-        assert metric(home.asarray(X), given) == pytest.approx(metric(X, y), abs=1e-6)
+        assert metric(home.asarray(X), given) == expected
+    assert metric(X, home.asarray(y)) == expected
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize(
+    "metric", [soft_matching_distance, one_to_one_distance, procrustes_distance]
+)
+@pytest.mark.parametrize("center", [True, False])
+def test_distances_that_are_not_scaled_take_arrays_of_any_library(home, metric, center):
+    settings = {"center": center, "scale": False}
+    X, y = np.random.default_rng(6).normal(3, 2, size=(2, 40, 7))
+    found = metric(home.asarray(X), home.asarray(y), **settings)
+    assert found == pytest.approx(metric(X, y, **settings), rel=1e-12)
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -455,15 +425,12 @@ SEVERAL_LAYERS = [
     MultiLevelOTRotation(tol=1e-2),
 ]
 ESTIMATORS = ONE_POPULATION + SEVERAL_LAYERS
+ROTATING = (Procrustes, RotationMatching, MultiLevelOTRotation)
 CASES = [
     *((estimator, dtype) for estimator in ESTIMATORS for dtype in DTYPES),
     (MultiLevelOT(MultiLevelOT()), "float64"),
     (MultiLevelOT(SoftMatching(metric="cosine")), "nested"),
 ]
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.* are constant over:skmot.exceptions.DeadUnitWarning"
-)
 
 
 def sides_for(estimator, dtype, seed=0):
@@ -500,6 +467,11 @@ def test_estimators_learn_and_tell_what_they_do_from_numpy_arrays(
     home, estimator, dtype
 ):
     tolerance = TOLERANCE.get(dtype, 1e-10)
+    if dtype == "float32" and isinstance(
+        getattr(estimator, "inner", None) or estimator, ROTATING
+    ):
+        # Directions in which the sides hardly covary are known less precisely.
+        tolerance *= 10
     sides, others = sides_for(estimator, dtype), sides_for(estimator, dtype, seed=1)
     expected = clone(estimator).fit(*sides)
     with config_context(array_api_dispatch=True):
@@ -586,7 +558,9 @@ def test_another_device_than_that_of_the_fit_is_an_error():
     second = home_at("array_api_strict", "device2")
     source, target = networks()
     fitted = SoftMatching().fit(first.layers(source), second.layers(target))
-    assert all(first.has(layer) for layer in fitted.predict(first.layers(source)))
+    predicted = fitted.predict(first.layers(source))
+    assert all(first.has(layer) for layer in predicted)
+    assert_close(predicted, SoftMatching().fit(source, target).predict(source), 1e-10)
     with pytest.raises(ValueError, match=r"same device.*device2.*device1"):
         fitted.predict(second.layers(source))
 
@@ -596,10 +570,11 @@ def test_another_device_than_that_of_the_fit_is_an_error():
 def test_fitted_estimators_move(home, estimator):
     source, target = networks()
     fitted = clone(estimator).fit(source, target)
-    xp = _array_api.namespace_of(home.asarray(np.zeros(1)))
+    xp, _ = get_namespace(home.asarray(np.zeros(1)))
     moved = move_estimator_to(fitted, xp, home.device)
     assert_close(moved.predict(home.layers(source)), fitted.predict(source), 1e-10)
-    back = move_estimator_to(moved, _array_api.NUMPY, "cpu")
+    xp, _ = get_namespace(source[0])
+    back = move_estimator_to(moved, xp, "cpu")
     assert_close(back.predict(source), fitted.predict(source), 0)
 
 
@@ -607,7 +582,8 @@ def test_fitted_estimators_move(home, estimator):
 @pytest.mark.parametrize(
     "estimator", [SoftMatching(), Procrustes(), MultiLevelOT(Procrustes())], ids=str
 )
-def test_stimuli_stay_on_the_device(home, estimator, sizes_on_host):
+def test_stimuli_stay_on_the_device(home, estimator, monkeypatch):
+    sizes_on_host = record_host_copies(home, monkeypatch)
     source, target = map(home.layers, networks())
     fitted = clone(estimator).fit(source, target)
     if not isinstance(estimator, SoftMatching):
@@ -675,6 +651,7 @@ def test_a_foreign_inner_estimator_gets_arrays_of_the_library(home):
     expected = MultiLevelOT(RidgeWithCost(solver="svd")).fit(*sides)
     found = MultiLevelOT(RidgeWithCost(solver="svd")).fit(*map(home.layers, sides))
     assert home.has(found.inner_[0][0].coef_)
+    assert_close(found.dead_source_units_, expected.dead_source_units_, 0)
     made = found.predict(home.layers(sides[0]))
     assert all(home.has(layer) for layer in made)
     assert_close(made, expected.predict(sides[0]), 1e-8)

@@ -9,9 +9,13 @@ import pytest
 from sklearn.base import clone
 
 from skmot import CKA, MultiLevelOT
-from tests.networks import random_networks
-from tests.test_parallel import Witness, wide_networks
-from tests.test_prepared import assert_same_fit, trajectories
+from tests.estimators import Witness
+from tests.networks import (
+    assert_same_fit,
+    random_networks,
+    trajectories,
+    wide_networks,
+)
 
 
 @pytest.fixture(scope="module")

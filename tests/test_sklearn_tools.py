@@ -5,6 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 import sklearn
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import (
@@ -21,8 +23,14 @@ from sklearn.utils import resample, shuffle
 from sklearn.utils._array_api import get_namespace_and_device
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
-from skmot.metrics import source_score
-from skmot.preprocessing import UnitSubsampler
+from skmot.inspection import LayerCouplingDisplay
+from skmot.metrics import negative_cost, source_score, target_score
+from skmot.model_selection import compare, permutation_control
+from skmot.preprocessing import (
+    LayerwiseTransformer,
+    TransformedTargetLayers,
+    UnitSubsampler,
+)
 from tests.networks import random_networks, rows
 
 N = 60
@@ -315,3 +323,109 @@ def test_learning_curve_trains_on_more_and_more_stimuli(X, y):
                 rows(TARGET, test), fitted.predict(rows(SOURCE, test))
             )
             assert test_scores[index, fold] == pytest.approx(expected, abs=1e-10)
+
+
+# -- what wraps an estimator, in skmot's own tools ---------------------------------
+
+TO_SOURCE = LayerwiseTransformer(PCA(n_components=3))
+TO_TARGET = UnitSubsampler(0.5, random_state=0)
+# What all the wrapped estimators end in, once the searches have chosen.
+CHOSEN = MultiLevelOT(strategy="single_best")
+
+
+def piped(estimator):
+    return make_pipeline(TO_SOURCE, estimator)
+
+
+def targeted(estimator):
+    return TransformedTargetLayers(estimator, TO_TARGET)
+
+
+def searched(estimator, where=""):
+    return GridSearchCV(estimator, {f"{where}strategy": ["single_best"]}, cv=2)
+
+
+# A pipeline transforms the source, and "target" is what transforms the target.
+WRAPPED = {
+    "pipeline": piped(CHOSEN),
+    "search": searched(MultiLevelOT()),
+    "target": targeted(CHOSEN),
+    "search of a pipeline": searched(piped(MultiLevelOT()), "multilevelot__"),
+    "search in a pipeline": piped(searched(MultiLevelOT())),
+    "search of a target": searched(targeted(MultiLevelOT()), "regressor__"),
+    "search in a target": targeted(searched(MultiLevelOT())),
+    "pipeline in a target": targeted(piped(CHOSEN)),
+    "target in a pipeline": piped(targeted(CHOSEN)),
+    "pipeline in a pipeline": make_pipeline(piped(CHOSEN)),
+    "search in a target in a pipeline": piped(targeted(searched(MultiLevelOT()))),
+    "search of a pipeline in a target": targeted(
+        searched(piped(MultiLevelOT()), "multilevelot__")
+    ),
+    "search of a search in a pipeline in a target": targeted(
+        searched(piped(searched(MultiLevelOT())), "gridsearchcv__estimator__")
+    ),
+}
+
+
+def read_by_every_tool(estimator, X, y, train, test):
+    """Return the numbers that skmot's tools give for an estimator, by tool."""
+    fitted = clone(estimator).fit(X[train], y[train])
+    display = LayerCouplingDisplay.from_estimator(fitted)
+    comparison = compare(
+        {"X": X},
+        {"y": y},
+        {"method": fitted},
+        [(train, test)],
+        n_bootstrap=1,
+        verbose=False,
+    )
+    controls = {
+        (control, direction): permutation_control(
+            fitted,
+            X,
+            y,
+            control=control,
+            cv=[(train, test)],
+            direction=direction,
+            # Each rotation of a basis is a fit.
+            n_permutations=1 if control == "basis" else 6,
+            random_state=0,
+        )
+        for control, direction in product(
+            ["layers", "stimuli", "basis"], ["target", "source"]
+        )
+    }
+    return {
+        "costs drawn": display.layer_costs,
+        "coupling drawn": display.coupling,
+        "scorers": [
+            scorer(fitted, X[test], y[test])
+            for scorer in (target_score, source_score, negative_cost)
+        ],
+        "compare": [row["score"] for row in comparison.rows],
+        "controls": [result.score for result in controls.values()],
+        # Rotations before a transformer and after it are not the same.
+        "null scores": [
+            result.null_scores
+            for (control, _), result in controls.items()
+            if control != "basis"
+        ],
+    }
+
+
+# So few layers have few orders.
+@pytest.mark.filterwarnings("ignore:The p-value of control")
+@pytest.mark.parametrize("name", WRAPPED)
+def test_tools_see_through_what_wraps_an_estimator(name, X, y):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is optional")
+    train, test = next(CV.split(np.empty((N, 1))))
+    seen = X, y
+    if "pipeline" in name:
+        seen = clone(TO_SOURCE).fit(X[train]).transform(X), seen[1]
+    if "target" in name:
+        seen = seen[0], clone(TO_TARGET).fit(y[train]).transform(y)
+    found = read_by_every_tool(WRAPPED[name], X, y, train, test)
+    expected = read_by_every_tool(CHOSEN, *seen, train, test)
+    plt.close("all")
+    for tool, numbers in expected.items():
+        np.testing.assert_allclose(found[tool], numbers, atol=1e-10, err_msg=tool)

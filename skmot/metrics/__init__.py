@@ -1,14 +1,11 @@
-"""Functions of two arrays, of a coupling, and scorers."""
+"""Scores and distances of two arrays, scores of a layer coupling, and scorers."""
 
-from skmot.metrics._alternatives import (
-    linear_cka,
-    linear_predictivity_score,
-    procrustes_distance,
-    rectangular_matching_score,
-    rsa_score,
-    semi_matching_score,
-)
+from importlib import import_module
+
+from skmot.metrics._assignments import rectangular_matching_score, semi_matching_score
+from skmot.metrics._geometries import linear_cka, rsa_score
 from skmot.metrics._hierarchy import hierarchy_score
+from skmot.metrics._linear import linear_predictivity_score
 from skmot.metrics._matching import (
     one_to_one_distance,
     soft_matching_distance,
@@ -19,7 +16,7 @@ from skmot.metrics._noise_ceiling import (
     corrected_scores,
     noise_ceiling,
 )
-from skmot.metrics._pairwise import pairwise_costs
+from skmot.metrics._procrustes import procrustes_distance
 from skmot.metrics._reconstruction import reconstruction_correlation
 from skmot.metrics._rotation_curve import rotation_curve
 from skmot.metrics._scorers import negative_cost, source_score, target_score
@@ -45,3 +42,10 @@ __all__ = [
     "source_score",
     "target_score",
 ]
+
+
+def __getattr__(name):
+    # `pairwise_costs` imports the estimators, which import this package.
+    if name == "pairwise_costs":
+        return import_module("skmot.model_selection").pairwise_costs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
-"""Whether a layer coupling follows the order of depth (appendix G of paper 2)."""
+"""Hierarchy score: how closely a layer coupling follows depth (paper 2, appendix G)."""
 
 import numpy as np
 
-from skmot._array_api import to_numpy
+from skmot._utils.array_api import to_numpy
 from skmot.transport import solve_transport
 
 
@@ -16,29 +16,32 @@ def hierarchy_score(coupling, adjusted=False):
     Parameters
     ----------
     coupling : array-like of shape (n_source_layers, n_target_layers)
-        Weights of the layer pairs, layers from first to last.
+        Weights of the layer pairs, with layers ordered from first to last.
     adjusted : bool, default=False
-        H of a uniform coupling is .5 to .66, and where the depths differ no coupling
-        reaches 1 (4 by 8 layers: .93). True gives
-        (H - H_uniform) / (H_max - H_uniform): 0 for the uniform coupling, 1 for the
-        best that uniform marginals allow.
+        Whether to return (H - H_uniform) / (H_max - H_uniform), which is 0 for the
+        uniform coupling and 1 for the best coupling with uniform marginals. The
+        unadjusted H of a uniform coupling is .5 to .66. If the networks differ in their
+        number of layers, no coupling with uniform marginals reaches 1 (4 by 8 layers:
+        .93).
 
     Returns
     -------
     score : float
-        From 0 to 1; adjusted, at most 1 for couplings of uniform marginals, and
-        negative for those worse ordered than the uniform one.
+        Score from 0 to 1. The adjusted score is at most 1 for couplings with uniform
+        marginals, and negative for couplings that follow depth less than the uniform
+        coupling.
 
     Raises
     ------
     ValueError
-        If the coupling is not a finite two-dimensional array with some weight, or
-        `adjusted` is asked of a single layer, where no order can be told.
+        If the coupling is not a finite two-dimensional array with a nonzero entry, or
+        if `adjusted` is True and one side has a single layer.
 
     Notes
     -----
-    For unequal depths the marginals force the mass to spread over several layers: that
-    it does is no finding. In which order it does, is.
+    If the networks differ in their number of layers, the marginals force the mass to
+    spread over several layers. The spread itself is therefore no result; the order of
+    the matched layers is.
 
     References
     ----------
@@ -63,7 +66,7 @@ def hierarchy_score(coupling, adjusted=False):
         )
     if not np.isfinite(weights).all() or not weights.any():
         raise ValueError("`coupling` must be finite and have some weight.")
-    # So that the sum is finite wherever the weights are.
+    # The sum of large finite weights could overflow.
     weights /= weights.max()
     distance = _depth_distance(weights.shape)
     score = 1.0 - float((weights / weights.sum() * distance).sum())

@@ -6,14 +6,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
-from skmot._array_api import namespace_of, to_numpy
 from skmot._units import (
     check_some_live,
     paired_squared_distances,
     tuning_curves,
     unit_statistics,
+    warn_about_dead_units,
 )
-from skmot._validation import check_pair, warn_about_dead_units
+from skmot._utils.array_api import namespace_of, to_numpy
+from skmot.layers.checks import check_pair
 from skmot.transport import match_tuning_curves
 
 
@@ -21,9 +22,9 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
     """Soft matching distance between two populations, in their own bases.
 
     ``d_T(X, Y)^2 = min over P in T(Nx, Ny) of sum_ij P_ij |x_i - y_j|^2`` ([1]_, eq.
-    11): the 2-Wasserstein distance between two sets of tuning curves, each of uniform
-    mass. It is symmetric, satisfies the triangle inequality, ignores the order of units
-    and takes populations of any size.
+    11). It is the 2-Wasserstein distance between two sets of tuning curves with equal
+    weights. It is symmetric, satisfies the triangle inequality, does not depend on the
+    order of units and compares populations of any size.
 
     Parameters
     ----------
@@ -32,27 +33,28 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
     Y : array-like of shape (n_stimuli, n_units_y)
         Responses of the second population to the same stimuli.
     center : bool, default=True
-        Whether each unit's mean over the stimuli is subtracted.
+        Whether to subtract the mean of each unit over the stimuli.
     scale : bool, default=True
-        Whether each population is divided by one number such that its units' mean
-        squared norm is 1. Repeating every unit then changes nothing, where a Frobenius
-        norm of 1 would make wide populations look close to everything.
+        Whether to divide each population by one number, so that the mean squared norm
+        of its units is 1. The distance then does not change if every unit is repeated.
+        Scaling to a Frobenius norm of 1 would instead make large populations close to
+        every other population.
 
     Returns
     -------
     distance : float
-        At least 0; with `center` and `scale` at most 2, and sqrt(2) where no unit
-        correlates with any.
+        Distance, at least 0. With `center` and `scale` it is at most 2, and sqrt(2) if
+        all correlations between units are 0.
 
     Warns
     -----
     DeadUnitWarning
-        If units are constant over the stimuli; they take no part.
+        If units are constant over the stimuli. These units are left out.
 
     See Also
     --------
-    one_to_one_distance : Its counterpart for populations of one size.
-    soft_matching_score : The correlation that the same plan attains.
+    one_to_one_distance : Distance by a permutation, for populations of equal size.
+    soft_matching_score : Mean correlation under the optimal plan.
 
     References
     ----------
@@ -69,7 +71,7 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
     >>> round(soft_matching_distance(X, np.repeat(X, 3, axis=1)), 9)
     0.0
     """
-    source, target = _curves(X, Y, "sqeuclidean", center, scale)
+    source, target = read_curves(X, Y, "sqeuclidean", center, scale)
     result = _match(source, target)
     plan = result.coupling.tocoo()
     squared = paired_squared_distances(
@@ -79,35 +81,35 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
 
 
 def one_to_one_distance(X, Y, *, center=True, scale=True):
-    """One-to-one matching distance between two populations of one size.
+    """One-to-one matching distance between two populations of equal size.
 
     ``d_P(X, Y) = min over permutations P of |X - Y P|_F`` ([1]_, eq. 9), which is
-    sqrt(N) times the soft matching distance.
+    sqrt(N) times the soft matching distance for N units.
 
     Parameters
     ----------
     X, Y : array-like of shape (n_stimuli, n_units)
         Responses of the populations to the same stimuli.
     center : bool, default=True
-        Whether each unit's mean over the stimuli is subtracted.
+        Whether to subtract the mean of each unit over the stimuli.
     scale : bool, default=True
-        Whether each population is divided by one number such that its units' mean
-        squared norm is 1.
+        Whether to divide each population by one number, so that the mean squared norm
+        of its units is 1.
 
     Returns
     -------
     distance : float
-        At least 0; with `center` and `scale` at most 2 sqrt(n_units).
+        Distance, at least 0. With `center` and `scale` it is at most 2 sqrt(n_units).
 
     Raises
     ------
     ValueError
-        If the populations differ in their number of (not constant) units.
+        If the populations differ in their number of units, without constant units.
 
     Warns
     -----
     DeadUnitWarning
-        If units are constant over the stimuli; they take no part.
+        If units are constant over the stimuli. These units are left out.
 
     References
     ----------
@@ -122,13 +124,13 @@ def one_to_one_distance(X, Y, *, center=True, scale=True):
     >>> one_to_one_distance(X, X[:, ::-1])
     0.0
     """
-    source, target = _curves(X, Y, "sqeuclidean", center, scale)
+    source, target = read_curves(X, Y, "sqeuclidean", center, scale)
     widths = source.vectors.shape[1], target.vectors.shape[1]
     if widths[0] != widths[1]:
         raise ValueError(
-            "A one-to-one distance needs as many units on both sides; X has "
+            "The one-to-one distance needs equal numbers of units; X has "
             f"{widths[0]} and Y has {widths[1]} (constant units not counted). "
-            "`soft_matching_distance` takes any sizes."
+            "Use `soft_matching_distance` for populations of different sizes."
         )
     # |x_i|^2 and |y_j|^2 are the same for every permutation.
     xp = namespace_of(source.vectors, target.vectors)
@@ -142,9 +144,10 @@ def soft_matching_score(X, Y, *, center=True):
     """Soft matching correlation score between two populations.
 
     ``s_T(X, Y) = max over P in T(Nx, Ny) of sum_ij P_ij corr(x_i, y_j)`` ([1]_, eq.
-    12). In sample it is positive even for independent data, and the more so the fewer
-    the stimuli: :meth:`skmot.SoftMatching.matching_score` takes the plan from some
-    stimuli and the correlations from others.
+    12). Because the plan and the correlations come from the same stimuli, the score is
+    positive even for independent data, and larger with fewer stimuli.
+    :meth:`skmot.SoftMatching.matching_score` computes the correlations on held-out
+    stimuli.
 
     Parameters
     ----------
@@ -153,17 +156,17 @@ def soft_matching_score(X, Y, *, center=True):
     Y : array-like of shape (n_stimuli, n_units_y)
         Responses of the second population to the same stimuli.
     center : bool, default=True
-        Whether correlations are of centred units; False takes the cosine.
+        Whether to centre units. If False, the cosine replaces the correlation.
 
     Returns
     -------
     score : float
-        From -1 to 1, 1 for equal populations; the score is symmetric.
+        Symmetric score from -1 to 1. It is 1 for equal populations.
 
     Warns
     -----
     DeadUnitWarning
-        If units are constant over the stimuli; they take no part.
+        If units are constant over the stimuli. These units are left out.
 
     References
     ----------
@@ -172,7 +175,7 @@ def soft_matching_score(X, Y, *, center=True):
 
     Examples
     --------
-    Figure 3A of [1]_: Z holds both X and Y, and is half like either.
+    Figure 3A of [1]_: Z contains X and Y, and its score with each of them is 0.5.
 
     >>> import numpy as np
     >>> from skmot.metrics import soft_matching_score
@@ -181,11 +184,15 @@ def soft_matching_score(X, Y, *, center=True):
     >>> soft_matching_score(X, Z, center=False), soft_matching_score(X, Y, center=False)
     (0.5, 0.0)
     """
-    source, target = _curves(X, Y, "correlation" if center else "cosine")
+    source, target = read_curves(X, Y, "correlation" if center else "cosine")
     return float(np.clip(1.0 - _match(source, target).cost, -1.0, 1.0))
 
 
-def _curves(X, Y, metric, center=True, scale=True):
+def read_curves(X, Y, metric, center=True, scale=True):
+    """Check the two arrays of a metric and compute their tuning curves.
+
+    Warnings about dead units point to the line that calls the metric.
+    """
     X, Y = check_pair(X, Y)
     statistics = [unit_statistics(X), unit_statistics(Y)]
     for part, where in zip(statistics, ["X", "Y"], strict=True):

@@ -1,14 +1,14 @@
-"""How well a unit can be predicted at all, given the noise of its recording."""
+"""Noise ceilings of units, and scores corrected for them."""
 
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
 
-from skmot._labels import as_labels
 from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
-from skmot._validation import check_layer
+from skmot._utils.sklearn import Interval, validate_params
+from skmot.layers.checks import check_layer
+from skmot.layers.labels import as_labels
 
 
 @validate_params(
@@ -23,62 +23,66 @@ from skmot._validation import check_layer
 def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
     """Estimate the highest correlation that any prediction of a unit can reach.
 
-    The correlation between a unit's responses averaged over all repeats and its
-    noiseless signal: the square root of the reliability of the average, estimated from
-    random halves of the repeats. Divide scores on averaged responses by it with
-    :func:`corrected_scores`.
+    The noise ceiling is the correlation between the responses of a unit, averaged over
+    all repeats, and its noiseless signal. It is the square root of the reliability of
+    the average, which is estimated from random halves of the repeats.
+    :func:`corrected_scores` divides scores on averaged responses by it.
 
     Parameters
     ----------
     repeats : array-like of shape (n_repeats, n_stimuli, n_units) or \
 (n_trials, n_units)
-        Every stimulus equally often; or one row a trial in any order, with `groups`,
-        and stimuli may be repeated unequally often.
+        Responses to repeated stimuli. In an array with three dimensions all stimuli
+        have the same number of repeats. An array with two dimensions has one row for
+        each trial, in any order. It needs `groups`, and stimuli can differ in their
+        number of repeats.
     groups : array-like of shape (n_trials,), default=None
-        The stimulus each trial shows, such as the labels of a stack of trials
-        (`stack.stimuli`); for rows of trials, and only for them.
+        Stimulus label of each trial, such as `stack.stimuli` for a stack of trials.
+        Only for arrays of shape (n_trials, n_units), which need it.
     n_halves : int, default=100
-        Number of random splits in halves.
+        Number of random splits into halves.
     random_state : int, RandomState instance or None, default=None
-        Of the splits.
+        Controls the randomness of the splits. Pass an int for reproducible output
+        across multiple function calls.
 
     Returns
     -------
     ceilings : ndarray of shape (n_units,)
-        From 0 to 1; 0 where the halves correlate negatively on average, NaN for a unit
-        that is constant.
+        Noise ceilings from 0 to 1. They are 0 if the halves correlate negatively on
+        average, and NaN for constant units.
 
     Raises
     ------
     ValueError
-        If there are fewer than two repeats, or fewer than two stimuli that have two;
-        `groups` is missing, has another length, or is given with three dimensions; or
-        responses are not finite numbers.
+        If there are fewer than two repeats, or fewer than two stimuli have two repeats;
+        if `groups` is missing, has a wrong length, or is given for three dimensions; or
+        if responses are not finite numbers.
 
     See Also
     --------
-    ceiling_from_ncsnr : From the signal-to-noise ratio a data set comes with.
-    skmot.preprocessing.average_repeats : The averages that the ceiling is of.
+    ceiling_from_ncsnr : Noise ceiling from a published signal-to-noise ratio.
+    skmot.preprocessing.average_repeats : Average over the repeats of each stimulus.
 
     Notes
     -----
-    In each split, h = n // 2 of a stimulus' n repeats are averaged on either side; of
-    an odd number another one is left out each time, and stimuli shown once take no
-    part. The correlation r between the two sides, over stimuli, becomes the reliability
-    of the average over all repeats by the Spearman-Brown formula,
-    k r / (1 + (k - 1) r), where k, the noise variance of a half over that of the
-    average, is mean(1/h) / mean(1/n) over stimuli: 2 for an even number of repeats, 3
-    for three repeats. With unequal numbers that supposes noise of the same variance for
-    all stimuli.
+    Each split averages two halves of the n repeats of a stimulus, with h = n // 2
+    repeats each. If n is odd, a random repeat is left out of each split. Stimuli with a
+    single repeat are left out. The correlation r between the two halves, over stimuli,
+    is converted to the reliability of the average over all repeats by the
+    Spearman-Brown formula k r / (1 + (k - 1) r). Here k = mean(1/h) / mean(1/n) over
+    stimuli is the noise variance of a half divided by that of the average. It is 2 for
+    even numbers of repeats and 3 for three repeats. For unequal numbers of repeats the
+    formula assumes that the noise variance is the same for all stimuli.
 
-    The correlations are averaged over splits before the correction. The formula is
-    concave: corrected one by one, the scatter of the correlations would lower their
-    mean (and one near -1 / (k - 1) could become any number). What bias is left,
-    downwards too, is that of one correlation over this number of stimuli.
+    The correlations are averaged over splits before the formula is applied. The formula
+    is concave: applied to each correlation, it would bias their mean downwards, and for
+    a correlation near -1 / (k - 1) its result is arbitrary. The remaining downward bias
+    is that of a single correlation over this number of stimuli.
 
-    An array of three dimensions is split by whole repeats, so that what shifts all
-    responses of a repeat (a session's baseline) counts as no noise: it does not change
-    the correlation of the average with anything. Trials are split stimulus by stimulus.
+    An array with three dimensions is split by whole repeats. An offset that is common
+    to all responses of a repeat, such as the baseline of a session, is then no noise,
+    because it does not change correlations with the average. An array of trials is
+    split separately for each stimulus.
 
     References
     ----------
@@ -103,13 +107,14 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
         if groups is not None:
             raise ValueError(
                 "`groups` is for rows of trials: in an array of shape (n_repeats, "
-                "n_stimuli, n_units) the second axis says which stimulus it is."
+                "n_stimuli, n_units) the second axis is the stimulus."
             )
         n_repeats, n_stimuli, n_units = np.shape(repeats)
         if n_repeats < 2:
             raise ValueError(
                 f"`repeats` has {n_repeats} repeat(s) of {n_stimuli} stimuli, while at "
-                "least 2 are required: without repeats nothing tells signal from noise."
+                "least 2 are required: without repeats, signal and noise cannot be "
+                "separated."
             )
         trials = check_layer(np.reshape(repeats, (-1, n_units)), "repeats")
         codes = np.tile(np.arange(n_stimuli), n_repeats)
@@ -117,8 +122,8 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
     elif dimensions == 2:
         if groups is None:
             raise ValueError(
-                "`repeats` has two dimensions, one row a trial: `groups` must say "
-                "which stimulus each trial shows. Or give an array of shape "
+                "`repeats` has two dimensions, one row for each trial: `groups` must "
+                "say which stimulus each trial shows. Or give an array of shape "
                 "(n_repeats, n_stimuli, n_units)."
             )
         trials = check_layer(repeats, "repeats")
@@ -140,32 +145,33 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
 def ceiling_from_ncsnr(ncsnr, n_repeats):
     """Compute the noise ceiling from a signal-to-noise ratio, as a correlation.
 
-    sqrt(ncsnr^2 / (ncsnr^2 + 1/n)) for responses averaged over n repeats ([1]_, where
-    its square in percent is the noise ceiling, as explained variance).
+    The ceiling is sqrt(ncsnr^2 / (ncsnr^2 + 1/n)) for responses averaged over n
+    repeats. In [1]_ the noise ceiling is the square of it in percent, as explained
+    variance.
 
     Parameters
     ----------
     ncsnr : array-like of shape (n_units,), or float
-        Standard deviation of the signal over that of the noise of a single trial, as
-        the Natural Scenes Dataset gives it for each voxel; 0 or larger, NaN where a
-        unit has none.
+        Standard deviation of the signal, divided by the standard deviation of the noise
+        of a single trial. The Natural Scenes Dataset contains it for each voxel. It
+        must not be negative, and is NaN for units without a ratio.
     n_repeats : int, or array-like of shape (n_stimuli,)
-        How many repeats were averaged; where stimuli differ in it, the number for each:
-        1/n is then averaged over stimuli.
+        Number of repeats that were averaged. If stimuli differ, pass the number for
+        each stimulus: 1/n is then averaged over stimuli.
 
     Returns
     -------
     ceilings : ndarray of shape (n_units,), or float
-        From 0 to 1; NaN where `ncsnr` is.
+        Noise ceilings from 0 to 1; NaN where `ncsnr` is NaN.
 
     Raises
     ------
     ValueError
-        If a ratio is negative, or a number of repeats smaller than one.
+        If a ratio is negative, or a number of repeats is less than one.
 
     See Also
     --------
-    noise_ceiling : From the repeats themselves.
+    noise_ceiling : Noise ceiling from the repeats themselves.
 
     References
     ----------
@@ -186,7 +192,8 @@ def ceiling_from_ncsnr(ncsnr, n_repeats):
     n_repeats = np.asarray(n_repeats, dtype=np.float64)
     if n_repeats.size == 0 or not (n_repeats >= 1).all():
         raise ValueError(f"`n_repeats` must be 1 or larger; got {n_repeats}.")
-    # Divided through by ncsnr^2: its square would overflow where there is no noise.
+    # Numerator and denominator are divided by ncsnr^2, because the square of a very
+    # large ratio would overflow.
     with np.errstate(divide="ignore"):
         ceilings = 1 / np.hypot(1, np.sqrt(np.mean(1 / n_repeats)) / ncsnr)
     return float(ceilings) if ceilings.ndim == 0 else ceilings
@@ -203,45 +210,46 @@ def ceiling_from_ncsnr(ncsnr, n_repeats):
 def corrected_scores(unit_scores, ceilings, *, threshold):
     """Divide the scores of units by their noise ceilings.
 
-    The score says how much of a unit is predicted, and the corrected score how much of
-    what can be. Units of low ceiling are left out: their scores are noise, and noise
-    divided by a small number.
+    A corrected score of 1 means that all of the signal of a unit is predicted. Units
+    with a low ceiling are left out, because their scores are mostly noise, and dividing
+    by a small number amplifies it.
 
     Parameters
     ----------
     unit_scores : array-like of shape (n_units,), or list of them
-        Correlation of each unit with its prediction, one array a layer, as
-        `unit_scores` of an estimator gives them.
+        Correlation of each unit with its prediction, one array for each layer, as
+        returned by the method `unit_scores` of an estimator.
     ceilings : array-like of shape (n_units,), or list of them
-        Noise ceilings of the same units, those of the side that was predicted, as
-        :func:`noise_ceiling` gives them; from 0 to 1.
+        Noise ceilings of the same units, from 0 to 1, as returned by
+        :func:`noise_ceiling` for the predicted side.
     threshold : float
-        Units of a smaller ceiling are left out; above 0 and at most 1. It has no
+        Units with a smaller ceiling are left out; above 0 and at most 1. It has no
         default, because every report of corrected scores has to state it.
 
     Returns
     -------
     scores : :class:`sklearn.utils.Bunch`
-        With the attributes
+        Dictionary-like object with the attributes
 
         raw, corrected : ndarray of shape (n_units,), or list of them
-            Scores as given, and divided by the ceilings, NaN for units left out. A
-            corrected score may exceed one: score and ceiling are estimates.
+            The given scores, and the scores divided by the ceilings. Corrected scores
+            are NaN for units that are left out. They can exceed 1, because scores and
+            ceilings are estimates.
         raw_mean, corrected_mean : float
-            Mean over layers of the mean over the units kept, the same units for both.
+            Mean over the kept units of each layer, averaged over layers.
         kept : ndarray of bool of shape (n_units,), or list of them
-            The units not left out.
+            Mask of the units that are not left out.
         n_left_out : int or list of int
-            How many units were: those of a ceiling under the threshold, and those
-            without a score or a ceiling (NaN: constant units).
+            Number of units that are left out: units with a ceiling below the threshold,
+            and units whose score or ceiling is NaN (constant units).
         threshold : float
-            As given.
+            The given threshold.
 
     Raises
     ------
     ValueError
-        If scores and ceilings differ in their shapes, a ceiling is not between 0 and 1,
-        or no unit of a layer is kept.
+        If scores and ceilings differ in shape, a ceiling is not between 0 and 1, or no
+        unit of a layer is kept.
 
     Examples
     --------
@@ -286,7 +294,7 @@ def _correct(scores, ceilings, threshold, where):
     if scores.ndim != 1 or scores.shape != ceilings.shape:
         raise ValueError(
             f"`unit_scores`{where} has the shape {scores.shape} and `ceilings` "
-            f"{ceilings.shape}: both must have one number a unit."
+            f"{ceilings.shape}: both must have one number for each unit."
         )
     outside = (ceilings < 0) | (ceilings > 1)
     if outside.any():

@@ -1,16 +1,14 @@
-"""How well a reconstruction follows the truth, unit by unit."""
+"""Mean correlation between units and their reconstructions."""
 
-import numpy as np
-
-from skmot._array_api import as_array
-from skmot._units import column_correlations
-from skmot._validation import check_pair
+from skmot._units import column_correlations, mean_over_units
+from skmot._utils.array_api import as_array
+from skmot.layers.checks import check_pair
 
 
 def reconstruction_correlation(y_true, y_pred):
     """Mean Pearson correlation between units and their reconstructions.
 
-    The score of a layer in multi-level optimal transport ([1]_, section 2.2.3).
+    This is the score of a layer in multi-level optimal transport ([1]_, section 2.2.3).
 
     Parameters
     ----------
@@ -22,8 +20,8 @@ def reconstruction_correlation(y_true, y_pred):
     Returns
     -------
     correlation : float
-        From -1 to 1. A unit that is constant in `y_true` is left out of the mean; one
-        whose reconstruction is constant counts as 0, never as missing.
+        Mean correlation, from -1 to 1. Units that are constant in `y_true` are left
+        out. Units with a constant reconstruction count as 0.
 
     Raises
     ------
@@ -57,32 +55,3 @@ def reconstruction_correlation(y_true, y_pred):
         y_true, y_pred = y_true[:, None], y_pred[:, None]
     y_true, y_pred = check_pair(y_true, y_pred, names=("y_true", "y_pred"))
     return mean_over_units(column_correlations(y_true, y_pred), "y_true")
-
-
-def mean_over_units(correlations, where):
-    """Average over the units that have a correlation; NaN marks those left out.
-
-    Parameters
-    ----------
-    correlations : ndarray of shape (n_units,)
-        As `column_correlations` gives them.
-    where : str
-        What the layer is called in the message.
-
-    Returns
-    -------
-    mean : float
-        From -1 to 1.
-
-    Raises
-    ------
-    ValueError
-        If no unit is left.
-    """
-    counted = correlations[~np.isnan(correlations)]
-    if counted.size == 0:
-        raise ValueError(
-            f"Every unit of {where} is constant over the stimuli scored: no "
-            "correlation is defined. Score on more stimuli, or leave the layer out."
-        )
-    return float(counted.mean())

@@ -1,18 +1,18 @@
-"""Whether tuning matters: similarity as one population turns (paper 1, section 3.2)."""
+"""Rotation curve: similarity while one population is rotated (paper 1, section 3.2)."""
 
 import numpy as np
 from scipy.linalg import schur
 from sklearn.base import clone
 from sklearn.utils import Bunch, check_random_state
 
-from skmot._orthogonal import random_rotation
-from skmot._units import check_some_live, unit_statistics
-from skmot._validation import check_pair, warn_about_dead_units
-from skmot._warnings import recorded_warnings, repeat_warnings
+from skmot._units import check_some_live, unit_statistics, warn_about_dead_units
+from skmot._utils.orthogonal import random_rotation
+from skmot._utils.warnings import recorded_warnings, repeat_warnings
+from skmot.layers.checks import check_pair
 from skmot.metrics._matching import soft_matching_score
 
-# Below this an entry under the diagonal of a real Schur form is rounding: a rotation by
-# so small an angle is none.
+# Entries below the diagonal of a real Schur form that are smaller than this are
+# rounding errors, not rotations.
 _NO_ROTATION = 1e-12
 
 
@@ -26,59 +26,64 @@ def rotation_curve(
     score=None,
     random_state=None,
 ):
-    """Score how alike two populations stay while one turns away from its own basis.
+    """Score the similarity of two populations while one is rotated out of its basis.
 
-    s(X Q^a, Y) for a from 0 to 1, with Q uniform on SO(N), Q^a its fractional power and
-    X centred ([1]_, section 3.2 and figure 4). If units have tuning of their own the
-    curve falls; if the basis is arbitrary it is flat.
+    Computes s(X Q^a, Y) for a from 0 to 1, where Q is sampled uniformly from SO(N), Q^a
+    is its fractional power, and X is centred ([1]_, section 3.2 and figure 4). The
+    curve decreases if the two populations share the tuning of single units. It is flat
+    if the basis is arbitrary.
 
     Parameters
     ----------
     X : array-like of shape (n_stimuli, n_units_x)
-        Responses of the population that turns.
+        Responses of the population that is rotated.
     y : array-like of shape (n_stimuli, n_units_y)
-        Responses of the other to the same stimuli.
+        Responses of the other population to the same stimuli.
     alphas : sequence of float, default=(0, 0.25, 0.5, 0.75, 1)
-        How far to turn: 0 is the population's own basis, 1 a random one.
+        Exponents a of the rotations. 0 means the original basis, 1 a random basis.
     n_rotations : int, default=10
-        Independent Q, each followed along all alphas.
+        Number of independent rotations Q. Each is evaluated at all `alphas`.
     held_out : tuple of (X, y), default=None
-        Other stimuli of both populations. Given, an estimator is fitted on `X` and `y`
-        and scored on these, turned by the same Q^a.
+        Responses of both populations to other stimuli. If given, an estimator is fitted
+        to `X` and `y` and scored on these responses, rotated by the same Q^a.
     score : callable or estimator, default=None
-        Without `held_out`, a function of two arrays, None being
-        :func:`skmot.metrics.soft_matching_score`. With `held_out`, an estimator with
-        `matching_score`, or else `score`, such as `SoftMatching()`; it must be given,
-        and is cloned, not changed.
+        Without `held_out`, a function of two arrays. None means
+        :func:`skmot.metrics.soft_matching_score`. With `held_out`, an estimator such as
+        `SoftMatching()`, which must be given. It is cloned, and scored by its method
+        `matching_score`, or by `score` if it has no `matching_score`.
     random_state : int, RandomState instance or None, default=None
-        Of the rotations.
+        Controls the randomness of the rotations. Pass an int for reproducible output
+        across multiple function calls.
 
     Returns
     -------
     curve : :class:`sklearn.utils.Bunch`
-        With the attributes
+        Dictionary-like object with the attributes
 
         alphas : ndarray of shape (n_alphas,)
-            As given.
+            The given `alphas`.
         scores : ndarray of shape (n_rotations, n_alphas)
-            Of each rotation.
+            Score of each rotation at each alpha.
         mean, standard_deviation : ndarray of shape (n_alphas,)
-            Over rotations; the deviation divides by n_rotations - 1 and is NaN for one.
+            Mean and standard deviation of the scores over rotations. The deviation
+            divides by n_rotations - 1. It is NaN for a single rotation.
 
     Raises
     ------
     ValueError
-        If the arrays are not finite or differ in their stimuli, an alpha is not finite,
-        or there is no rotation.
+        If the arrays are not finite or differ in their number of stimuli, an alpha is
+        not finite, or `n_rotations` is less than 1.
     TypeError
-        If `score` is not what `held_out` calls for.
+        If `score` is not a function (without `held_out`) or not an estimator (with
+        `held_out`).
 
     Warns
     -----
     DeadUnitWarning
-        If some units of either population are constant: they are left out.
+        If units of either population are constant. These units are left out.
     Warning
-        What the scores warn of, each once with how often it came.
+        Each warning of the scores is repeated once, with the number of times it
+        occurred.
 
     References
     ----------
@@ -100,7 +105,7 @@ def rotation_curve(
     if n_rotations < 1:
         raise ValueError(f"`n_rotations` must be at least 1; got {n_rotations}.")
     compare = _comparison(score, held_out)
-    # Dead units stay out: turned, those of X would take tuning from the others.
+    # Dead units are left out: a rotation would mix the tuning of other units into them.
     statistics, target_statistics = unit_statistics(X), unit_statistics(y)
     live, target_live = statistics.live, target_statistics.live
     check_some_live(live, "X")
@@ -124,15 +129,16 @@ def rotation_curve(
     random = check_random_state(random_state)
     scores, log = np.empty((n_rotations, len(alphas))), []
     for rotation in range(n_rotations):
-        drawn = random_rotation(int(live.sum()), random, reflections=False)
-        power = rotation_powers(drawn)
+        full_rotation = random_rotation(int(live.sum()), random, reflections=False)
+        power = rotation_powers(full_rotation)
         for index, alpha in enumerate(alphas):
-            turned = power(alpha)
-            turned_pairs = [
-                (units @ turned.astype(units.dtype), other) for units, other in pairs
+            partial_rotation = power(alpha)
+            rotated_pairs = [
+                (units @ partial_rotation.astype(units.dtype), other)
+                for units, other in pairs
             ]
             with recorded_warnings(log):
-                scores[rotation, index] = compare(*turned_pairs)
+                scores[rotation, index] = compare(*rotated_pairs)
     # repeat_warnings, rotation_curve, the caller.
     repeat_warnings(log, stacklevel=3)
     deviation = np.full(len(alphas), np.nan)
@@ -147,13 +153,16 @@ def rotation_curve(
 
 
 def _comparison(score, held_out):
-    """Return a function of one pair of populations, or of training and held-out."""
+    """Return the function that computes one score.
+
+    It takes a pair of arrays, or with `held_out` a training and a held-out pair.
+    """
     if held_out is None:
         score = soft_matching_score if score is None else score
         if not callable(score):
             raise TypeError(
-                f"`score` must be a function of two arrays; got {score!r}. Estimators "
-                "are fitted and scored where `held_out` is given."
+                f"`score` must be a function of two arrays; got {score!r}. To fit and "
+                "score an estimator, give `held_out`."
             )
         return lambda pair: score(*pair)
     if not hasattr(score, "fit"):
@@ -168,19 +177,20 @@ def _comparison(score, held_out):
 def rotation_powers(rotation):
     """Return the function that raises a rotation to any real power.
 
-    Through the real Schur form Q = V T V', in which T is made of plane rotations: Q^a
-    turns each plane by a times its angle. Exact for an orthogonal Q of determinant 1,
-    whose eigenvalues -1 come in pairs, each a half turn.
+    The real Schur form is Q = V T V', where T consists of rotations of planes. Q^a
+    multiplies the angle of each plane by a. This is exact for an orthogonal Q with
+    determinant 1: its eigenvalues -1 occur in pairs, and each pair is a rotation by pi.
 
     Parameters
     ----------
     rotation : ndarray of shape (n, n)
-        Orthogonal, of determinant 1.
+        Orthogonal matrix Q with determinant 1.
 
     Returns
     -------
     power : callable
-        power(a) is Q^a, of shape (n, n); power(0) the identity, power(1) Q.
+        Function that returns Q^a, of shape (n, n). power(0) is the identity, and
+        power(1) is Q.
     """
     triangular, vectors = schur(rotation, output="real")
     n = len(triangular)
@@ -201,11 +211,11 @@ def rotation_powers(rotation):
     ]
 
     def power(alpha):
-        turned = np.eye(n)
+        blocks = np.eye(n)
         for first, second, angle in planes:
             cosine, sine = np.cos(alpha * angle), np.sin(alpha * angle)
-            turned[[first, second], [first, second]] = cosine
-            turned[second, first], turned[first, second] = sine, -sine
-        return vectors @ turned @ vectors.T
+            blocks[[first, second], [first, second]] = cosine
+            blocks[second, first], blocks[first, second] = sine, -sine
+        return vectors @ blocks @ vectors.T
 
     return power

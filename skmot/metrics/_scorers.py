@@ -1,6 +1,6 @@
-"""Scorers: what `scoring=` takes, each the same for a Pipeline as for its last step."""
+"""Scorers for the parameter `scoring` of scikit-learn, also for Pipelines."""
 
-from sklearn.pipeline import Pipeline
+from skmot._scores import unwrap
 
 
 def target_score(estimator, X, y):
@@ -9,14 +9,15 @@ def target_score(estimator, X, y):
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Fitted, with `score`.
-    X, y : LayerStack or anything that reads as one
-        Held-out source and target.
+        Fitted estimator with the method `score`.
+    X, y : LayerStack, list, dict, DataFrame or array-like
+        Held-out source and target layers.
 
     Returns
     -------
     score : float
-        Mean over target layers of the mean correlation over units, from -1 to 1.
+        Correlation averaged over the units of each target layer and then over layers,
+        from -1 to 1.
 
     Examples
     --------
@@ -34,21 +35,22 @@ def target_score(estimator, X, y):
 def source_score(estimator, X, y):
     """Score how well a fitted estimator reconstructs the source from the target.
 
-    The direction in which the second paper reports its numbers.
+    The second paper reports its results in this direction.
 
     Parameters
     ----------
     estimator : estimator, Pipeline or search
-        Fitted, with `inverse_score`; of a search its best estimator. A Pipeline's
-        earlier steps are applied to `X`, and its last one scores: what is reconstructed
-        is the transformed source.
-    X, y : LayerStack or anything that reads as one
-        Held-out source and target.
+        Fitted estimator with the method `inverse_score`. For a search, its best
+        estimator is scored. For a Pipeline, the earlier steps transform `X`, and the
+        last step scores the reconstruction of the transformed source.
+    X, y : LayerStack, list, dict, DataFrame or array-like
+        Held-out source and target layers.
 
     Returns
     -------
     score : float
-        Mean over source layers of the mean correlation over units, from -1 to 1.
+        Correlation averaged over the units of each source layer and then over layers,
+        from -1 to 1.
 
     Examples
     --------
@@ -60,22 +62,22 @@ def source_score(estimator, X, y):
     >>> cross_val_score(SoftMatching(), X, X[:, ::-1], scoring=source_score, cv=3)
     array([1., 1., 1.])
     """
-    X, estimator = _last_step(estimator, X)
+    estimator, X, y = unwrap(estimator, X, y)
     return estimator.inverse_score(X, y)
 
 
 def negative_cost(estimator, X, y=None):
     """Return minus the cost of a fitted estimator, so that higher is more alike.
 
-    The cost is that of the fit, on its training stimuli: `X` and `y` are not looked at,
-    and in sample more units or fewer stimuli lower it by themselves.
+    The cost is that of the training stimuli. Fewer stimuli or more units decrease it,
+    even if the populations are not more alike.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Fitted, with `cost_`.
+        Fitted estimator with the attribute `cost_`.
     X, y : ignored
-        There because scorers take them.
+        Not used, present for consistency with other scorers.
 
     Returns
     -------
@@ -91,16 +93,4 @@ def negative_cost(estimator, X, y=None):
     >>> round(negative_cost(SoftMatching().fit(X, X), X, X), 3) == 0
     True
     """
-    return -_last_step(estimator)[1].cost_
-
-
-def _last_step(estimator, X=None):
-    """Return the estimator that a Pipeline or a search ends in, and X as it sees it."""
-    while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
-        if isinstance(estimator, Pipeline):
-            if X is not None and len(estimator.steps) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
-        else:
-            estimator = estimator.best_estimator_
-    return X, estimator
+    return -unwrap(estimator)[0].cost_

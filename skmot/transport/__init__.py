@@ -1,4 +1,4 @@
-"""Exact transport between two populations: arrays in, a plan with its proof out."""
+"""Solvers for exact optimal transport, with a bound on the error of each plan."""
 
 from skmot.transport._partial import solve_partial_transport
 from skmot.transport._solver import TransportResult, solve_transport

@@ -1,26 +1,26 @@
-"""Small squares: SciPy's assignment, and the potentials it does not give."""
+"""Solver for small square problems: assignment by SciPy, and dual potentials."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from skmot.transport._simplex import SimplexResult
 
-# Paths shorter by less than this, of costs from 0 to 1, are rounding.
+# Paths that are shorter by less than this are rounding errors, for costs from 0 to 1.
 _ROUNDING = 1e-15
 
 
 def solve_assignment(costs):
-    """Find the cheapest flow where rows and columns are as many, of mass one each.
+    """Compute the optimal flow between n rows and n columns that each have mass 1.
 
     Parameters
     ----------
     costs : ndarray of float64 of shape (n, n)
-        From 0 to 1.
+        Costs from 0 to 1.
 
     Returns
     -------
     found : SimplexResult
-        The flow, optimal.
+        Optimal flow.
     """
     n = len(costs)
     rows, columns = linear_sum_assignment(costs)
@@ -31,16 +31,18 @@ def solve_assignment(costs):
 
 
 def _assignment_potentials(costs, columns):
-    """Recover potentials from an optimal assignment.
+    """Compute dual potentials from an optimal assignment.
 
-    Row i could have the column of row m at an excess of c_im - c_mm. As no cycle of
-    such exchanges gains anything, shortest paths of excesses exist, and u_i <= u_m +
-    excess_im is feasibility. Found by Bellman and Ford's rounds, each over the rows
-    that the last one changed.
+    Potentials are feasible if u_i <= u_m + excess_im for all rows i and m. Here
+    excess_im is the cost of row i in the column of row m, minus the cost of row m in
+    this column. For an optimal assignment the excesses of every cycle sum to at least
+    0, so shortest paths exist, and their lengths are feasible potentials. They are
+    computed by the Bellman-Ford algorithm. Each iteration only uses the rows that the
+    previous one changed.
     """
     n = len(costs)
     assigned = costs[np.arange(n), columns]
-    # Row m: the excess of every other row in its column.
+    # Row m contains the excess of every row in the column of row m.
     excess = np.ascontiguousarray((costs[:, columns] - assigned).T)
     potentials = excess.min(axis=0)
     changed = np.flatnonzero(potentials < -_ROUNDING)

@@ -1,39 +1,40 @@
-"""Costs as the solver reads them: on one scale, in blocks, a few arcs at a time."""
+"""Cost matrix of a transport problem, which the solver reads in blocks or by arc."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from skmot._array_api import device_of, namespace_of, to_numpy
+from skmot._utils.array_api import device_of, namespace_of, to_numpy
 
-# Blocks of about this many entries stay in a core's cache (2 MB in float64).
+# Blocks of about this many entries fit in the cache of a core (2 MB in float64).
 _BLOCK_ENTRIES = 250_000
-# Beyond the cache of a CPU: an accelerator wants few large steps (1 GB in float64).
+# Accelerators are faster with few large blocks (1 GB in float64).
 _ACCELERATOR_BLOCK_ENTRIES = 125_000_000
-# Float32 costs are read as they are while their offset is at most this many times
-# their spread and the spread within these bounds; else they are scaled in float64.
+# Costs are not scaled in advance if their offset is at most this multiple of their
+# spread, and the spread is within these bounds. Otherwise they are scaled in float64.
 _LARGEST_OFFSET = 1e3
 _PLAIN_SPREADS = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
 class CostMatrix:
-    """Costs, and the numbers that bring them to [0, 1].
+    """Cost matrix with the offset and the spread that scale it to [0, 1].
 
-    POT's simplex gives its artificial arcs a cost of (max + 1) n: where costs are small
-    beside 1, or their differences small beside their size, its tolerances pass plans
-    that are far from optimal, and say nothing. Chosen arcs are therefore scaled in
-    float64 before they are solved; the matrix itself need not be copied for that.
+    The network simplex of POT gives its artificial arcs a cost of (max + 1) n. If the
+    costs are much smaller than 1, or their differences are small relative to their
+    size, its tolerances accept plans that are far from optimal without a warning.
+    Therefore the costs of the chosen arcs are scaled in float64 before they are solved.
+    This does not need a copy of the matrix.
 
     Attributes
     ----------
     matrix : array of shape (n, k)
-        Float32 or float64, C-contiguous, of any array namespace and on any device.
+        Float32 or float64 array of any array library and on any device, C-contiguous.
     offset, spread : float
-        The least cost, and by how much the largest exceeds it.
+        Smallest cost, and difference between the largest and the smallest cost.
     is_scaled : bool
-        Whether the matrix holds costs from 0 to 1 already.
+        Whether the matrix already contains costs from 0 to 1.
     """
 
     matrix: object
@@ -43,7 +44,7 @@ class CostMatrix:
 
     @classmethod
     def of(cls, costs):
-        """Read costs; raise unless they are a finite, real, two-dimensional array."""
+        """Check the costs: they must be a finite, real, two-dimensional array."""
         matrix = _check_costs(costs)
         xp = namespace_of(matrix)
         low, high = float(xp.min(matrix)), float(xp.max(matrix))
@@ -51,7 +52,10 @@ class CostMatrix:
             raise ValueError("`costs` has entries that are NaN or infinite.")
         spread = high - low
         if not math.isfinite(spread):
-            raise ValueError("`costs` spread over more than a float64 can hold.")
+            raise ValueError(
+                "The spread of `costs` (largest minus smallest) is too large for "
+                "float64."
+            )
         largest = max(abs(low), abs(high))
         if spread == 0 or (
             _PLAIN_SPREADS[0] < spread < _PLAIN_SPREADS[1]
@@ -72,24 +76,24 @@ class CostMatrix:
         return namespace_of(self.matrix)
 
     def beside(self, values):
-        """Return an array of the host as one of the matrix's library and device."""
+        """Convert a NumPy array to the array library and the device of the matrix."""
         if isinstance(self.matrix, np.ndarray):
             return values
         values = np.ascontiguousarray(values)
         return self.xp.asarray(values, device=device_of(self.matrix))
 
     def like(self, values):
-        """Return numbers of the host in the matrix's library, device and precision."""
+        """Convert numbers to the array library, device and dtype of the matrix."""
         return self.xp.astype(self.beside(np.asarray(values)), self.matrix.dtype)
 
     def take(self, arcs):
-        """Return the entries of some arcs, by their flat indices."""
+        """Return the entries of arcs, given by flat indices."""
         return self.xp.take(
             self.xp.reshape(self.matrix, (-1,)), self.beside(arcs), axis=0
         )
 
     def blocks(self):
-        """Yield slices of rows, of which the work fits in a cache."""
+        """Yield slices of rows, so that each block fits in the cache."""
         n, k = self.shape
         entries = (
             _BLOCK_ENTRIES
@@ -101,11 +105,11 @@ class CostMatrix:
             yield slice(start, min(start + height, n))
 
     def on_arcs(self, arcs):
-        """Return the costs of some arcs of the host, from 0 to 1 in float64."""
+        """Return the costs of arcs as a NumPy array, from 0 to 1 in float64."""
         return self._scale(to_numpy(self.take(arcs)).astype(np.float64))
 
     def scaled(self):
-        """Return all costs from 0 to 1, as a new float64 array of the host."""
+        """Return all costs as a new NumPy array, from 0 to 1 in float64."""
         matrix = to_numpy(self.matrix)
         scaled = np.empty(matrix.shape)
         for part in self.blocks():
@@ -119,30 +123,30 @@ class CostMatrix:
             values /= self.spread or 1.0
         return values
 
-    # -- potentials: of costs from 0 to 1, of the matrix, of the costs given ---------
+    # -- potentials for costs from 0 to 1, for the matrix, and for the original costs --
 
     @property
     def factor(self):
-        """What a cost of 1 is in the matrix."""
+        """Difference of matrix entries that corresponds to a scaled difference of 1."""
         return 1.0 if self.is_scaled else self.spread or 1.0
 
     def to_matrix(self, *, rows=None, columns=None):
-        """Bring potentials of costs from 0 to 1, of one side, to those of the matrix.
+        """Convert potentials for costs from 0 to 1 to potentials for the matrix.
 
-        The offset is with the rows.
+        Rows or columns are given. The potentials of the rows contain the offset.
         """
         if rows is None:
             return columns * self.factor
         return rows * self.factor + (0.0 if self.is_scaled else self.offset)
 
     def from_matrix(self, *, rows=None, columns=None):
-        """Undo `to_matrix`."""
+        """Convert potentials for the matrix to potentials for costs from 0 to 1."""
         if rows is None:
             return columns / self.factor
         return (rows - (0.0 if self.is_scaled else self.offset)) / self.factor
 
     def scale_potentials(self, rows, columns):
-        """Bring potentials of the costs that were given to those from 0 to 1."""
+        """Convert potentials for the original costs to those for costs from 0 to 1."""
         spread = self.spread or 1.0
         return (rows - self.offset) / spread, columns / spread
 

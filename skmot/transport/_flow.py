@@ -1,9 +1,10 @@
-"""The cheapest flow: network simplex on chosen arcs, priced until none is missing.
+"""Optimal flow by column generation: network simplex on a selected subset of the arcs.
 
-An optimal flow uses at most n + k - 1 of the n k arcs. The simplex gets those that can
-matter: the arcs of least reduced cost under approximate potentials. Its own potentials
-then price all arcs, in float64; those that would lower the cost are added, and it runs
-again. It ends when there is none, which proves the flow optimal over all arcs.
+An optimal flow uses at most n + k - 1 of the n k arcs. The simplex first solves the
+problem on the arcs with the smallest reduced costs under approximate potentials. Then
+the reduced costs of all arcs are computed in float64 with its potentials. Arcs that can
+lower the cost are added, and the simplex runs again. If there is no such arc, the flow
+is optimal over all arcs.
 """
 
 import math
@@ -12,54 +13,57 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from skmot._array_api import to_numpy
+from skmot._utils.array_api import to_numpy
 from skmot.transport._assignment import solve_assignment
 from skmot.transport._simplex import SimplexResult, solve_on_all, solve_on_arcs
 
-# Arcs chosen at first, a row and a column. Fewer leave more to be added later, more
-# make the simplex slower; 6 to 10 measured alike, and 10 needed fewer rounds.
+# Number of arcs per row and column that are selected first. With fewer arcs more must
+# be added later, with more arcs the simplex is slower. In measurements 6 to 10 were
+# equally fast, and 10 needed fewer rounds.
 _ARCS_A_UNIT = 10
-# The approximate potentials: entropy in standard deviations of the costs, and how often
-# they are scaled. Measured: .2 and 5 are as good, .1, .5 or 1 need more rounds.
+# Parameters of the approximate potentials: entropy in standard deviations of the costs,
+# and number of Sinkhorn iterations. In measurements .2 and 5 were as good, and
+# entropies of .1, .5 or 1 needed more rounds.
 _ENTROPY, _SCALINGS = 0.3, 3
 # exp(-80) is still a normal number in float32.
 _LEAST_EXPONENT = -80.0
-# Up to this many arcs the simplex takes all of them: choosing would cost more.
+# For up to this many arcs the simplex uses all of them, which is faster than selecting.
 _FEW_ARCS = 25_000
-# Where more than this share of all arcs is found missing, it takes all, too: the
-# potentials are then far off, and rounds would be many.
+# If more than this fraction of all arcs would be added, the simplex also uses all arcs:
+# the potentials are then inaccurate, and many rounds would be needed.
 _LARGEST_SHARE = 0.1
-# Rounds after which it takes all; two or three are the rule.
+# After this number of rounds the simplex uses all arcs. Two or three are typical.
 _MOST_ROUNDS = 8
-# The share of distinct costs, in sampled rows or columns, below which choosing is of no
-# use: ties leave many flows as good, and the simplex on all arcs finds one soon.
+# If the fraction of distinct costs, in sampled rows or columns, is below this, the
+# simplex uses all arcs: with ties many flows are optimal, and it finds one quickly.
 _FEWEST_DISTINCT = 1 / 16
 _SAMPLED_LINES, _SAMPLED_ARCS = 8, 20_000
-# Reduced costs above this, of costs from 0 to 1, are rounding: the potentials of the
-# simplex are good to about 1e-13.
+# Reduced costs above this are rounding errors, for costs from 0 to 1: the potentials of
+# the simplex have an error of about 1e-13.
 _NEGATIVE = -1e-11
-# Of many missing arcs, those are added whose reduced cost is at least this share of the
-# worst of their row or column: the worst overall are all in few rows.
+# If there are many missing arcs, those are added whose reduced cost is at least this
+# fraction of the most negative one of their row or column. The most negative ones
+# overall would be in few rows only.
 _NEAR_WORST = 0.5
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A flow, its cost, and potentials that bound what any flow costs.
+    """A flow, its cost, and potentials that give a lower bound of the optimum.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the costs, (n, k).
+        Shape (n, k) of the costs.
     arcs : ndarray of int64 of shape (n_used,)
-        Flat indices of the arcs it uses, ascending.
+        Flat indices of the arcs with a positive flow, in increasing order.
     amounts : ndarray of int64 of shape (n_used,)
-        What each carries, in whole numbers.
+        Integer flow along each arc.
     cost : float
-        A unit of mass, of costs from 0 to 1.
+        Cost per unit of mass, for costs from 0 to 1.
     rows, columns : ndarray of float64 of shape (n,) and (k,)
-        Of costs from 0 to 1; the sum of a row's and a column's is at most the cost of
-        their arc, over all arcs, in float64.
+        Feasible potentials for costs from 0 to 1: the sum of the potentials of a row
+        and a column is at most the cost of their arc in float64.
     """
 
     shape: tuple[int, int]
@@ -70,7 +74,7 @@ class Flow:
     columns: np.ndarray
 
     def matrix(self, values):
-        """Return numbers on the arcs that are used as a csr_array."""
+        """Return a csr_array with the values on the arcs of the flow."""
         n, k = self.shape
         starts, ends = np.divmod(self.arcs, k)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(starts, minlength=n))])
@@ -78,29 +82,31 @@ class Flow:
 
 
 def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None):
-    """Find the cheapest flow.
+    """Compute the optimal flow.
 
     Parameters
     ----------
     costs : CostMatrix
-        The costs.
+        Costs of the arcs.
     row_masses, column_masses : ndarray of int64 of shape (n,) and (k,)
-        In whole numbers: uniform float masses are at times called infeasible (POT
-        issue 190), as their float sums differ.
+        Masses in integers. POT can report that uniform float masses are infeasible,
+        because their sums differ by rounding errors (POT issue 190).
     max_pivots : int
-        Pivots of a run of the network simplex after which it gives up.
-    potentials : tuple of ndarray, default=None
-        Approximate ones, of costs from 0 to 1, in place of our own.
+        Maximum number of pivots of each run of the network simplex.
+    potentials : tuple of ndarray, of shape (n,) and (k,), default=None
+        Approximate potentials for costs from 0 to 1, for a warm start. If None, they
+        are computed here.
 
     Returns
     -------
     flow : Flow
-        Optimal, unless the simplex gave up; a flow all the same.
+        Optimal flow. If the simplex stopped at `max_pivots`, it has the required masses
+        but may not be optimal.
 
     Raises
     ------
     RuntimeError
-        If the simplex fails, or its flow does not have the masses asked for.
+        If the simplex fails, or its flow does not have the required masses.
     """
     n, k = costs.shape
     masses = row_masses, column_masses
@@ -127,7 +133,7 @@ def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None)
     if n == k and n * k <= _FEW_ARCS and masses[0].max() == masses[1].max() == 1:
         found = solve_assignment(costs.scaled())
     else:
-        # From nothing: potentials that are far off, as here, cost it more pivots.
+        # Without a warm start: inaccurate potentials would need more pivots.
         found = solve_on_all(costs.scaled(), *masses, max_pivots)
     if not found.is_optimal:
         return _interrupted(costs, found, masses)
@@ -135,11 +141,11 @@ def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None)
     return _flow(costs, found, masses, rows, found.potentials[1])
 
 
-# -- choosing arcs -----------------------------------------------------------------
+# -- selecting arcs ----------------------------------------------------------------
 
 
 def _has_ties(costs):
-    """Whether most costs of sampled rows, or of sampled columns, are not distinct."""
+    """Whether sampled rows, or sampled columns, contain few distinct costs."""
     xp, matrix = costs.xp, costs.matrix
     for axis in (0, 1):
         lines = np.linspace(0, costs.shape[axis] - 1, _SAMPLED_LINES).astype(np.int64)
@@ -152,14 +158,14 @@ def _has_ties(costs):
 
 
 def _approximate_potentials(costs, masses):
-    """Scale exp(-costs / entropy) a few times towards the masses (Sinkhorn)."""
+    """Compute approximate potentials by a few Sinkhorn iterations."""
     xp, matrix = costs.xp, costs.matrix
     rows = xp.min(matrix, axis=1)
     columns = None
     for part in costs.blocks():
         least = xp.min(matrix[part, :] - rows[part, None], axis=0)
         columns = least if columns is None else xp.minimum(columns, least)
-    # Each row and each column now has a reduced cost of 0, so that no sum vanishes.
+    # Each row and column now has a reduced cost of 0, so no sum of the kernel is 0.
     sample = to_numpy(costs.take(_sampled_arcs(costs)))
     entropy = max(_ENTROPY * float(sample.std()), 1e-6 * costs.factor)
     kernel = xp.empty_like(matrix)
@@ -168,14 +174,14 @@ def _approximate_potentials(costs, masses):
         reduced -= columns
         reduced *= -1.0 / entropy
         kernel[part, :] = xp.exp(xp.maximum(reduced, costs.like(_LEAST_EXPONENT)))
-    row_shares, column_shares = (
+    row_masses, column_masses = (
         costs.like(mass / mass.sum() * len(mass)) for mass in masses
     )
     column_factors = xp.ones_like(columns)
     for _ in range(_SCALINGS):
-        row_factors = row_shares / (kernel @ column_factors)
-        column_factors = column_shares / (row_factors @ kernel)
-    row_factors = row_shares / (kernel @ column_factors)
+        row_factors = row_masses / (kernel @ column_factors)
+        column_factors = column_masses / (row_factors @ kernel)
+    row_factors = row_masses / (kernel @ column_factors)
     rows += entropy * xp.log(row_factors)
     columns += entropy * xp.log(column_factors)
     return (
@@ -185,7 +191,7 @@ def _approximate_potentials(costs, masses):
 
 
 def _choose_arcs(costs, potentials, masses):
-    """Return the arcs of least reduced cost, and some along which there is a flow."""
+    """Return the arcs with the smallest reduced costs, and arcs of a feasible flow."""
     xp, matrix = costs.xp, costs.matrix
     n, k = costs.shape
     wanted = _ARCS_A_UNIT * (n + k)
@@ -203,16 +209,16 @@ def _choose_arcs(costs, potentials, masses):
     for part in costs.blocks():
         is_low = matrix[part, :] - columns <= rows[part, None]
         arcs = to_numpy(xp.nonzero(xp.reshape(is_low, (-1,)))[0])
-        # Where many arcs are as good as each other, some of them will do.
-        chosen.append(_thinned(arcs, 2 * wanted) + part.start * k)
-    chosen = _thinned(np.concatenate(chosen), 2 * wanted)
+        # If too many arcs have small reduced costs, only some of them are used.
+        chosen.append(_subsample(arcs, 2 * wanted) + part.start * k)
+    chosen = _subsample(np.concatenate(chosen), 2 * wanted)
     starts, ends, _ = staircase(*masses)
-    # An arc may be there twice.
+    # The result can contain an arc twice.
     return np.concatenate([chosen, starts * k + ends])
 
 
 def _sampled_arcs(costs):
-    """Return flat indices all over the matrix, of all columns."""
+    """Return evenly spaced flat indices that cover all columns."""
     n, k = costs.shape
     step = max(1, n * k // _SAMPLED_ARCS)
     while math.gcd(step, k) > 1:
@@ -220,32 +226,33 @@ def _sampled_arcs(costs):
     return np.arange(0, n * k, step)
 
 
-def _thinned(arcs, limit):
-    """Return so many of the arcs at most, evenly spread."""
+def _subsample(arcs, limit):
+    """Return at most `limit` of the arcs, evenly spaced."""
     return arcs[:: -(-len(arcs) // limit)] if len(arcs) > limit else arcs
 
 
-# -- pricing arcs ------------------------------------------------------------------
+# -- reduced costs -----------------------------------------------------------------
 
 
 def _price(costs, potentials):
-    """Read the reduced costs of all arcs, in float64.
+    """Compute the reduced costs of all arcs in float64.
 
     Parameters
     ----------
     costs : CostMatrix
-        The costs.
+        Costs of the arcs.
     potentials : tuple of ndarray, of shape (n,) and (k,)
-        Of costs from 0 to 1. Without the first, missing arcs are not looked for.
+        Potentials for costs from 0 to 1. If the first one is None, missing arcs are not
+        searched for.
 
     Returns
     -------
     rows : ndarray of shape (n,)
-        The largest row potentials that are feasible with the column potentials given:
-        their c-transform.
+        Largest row potentials that are feasible with the given column potentials (the
+        c-transform).
     missing : ndarray of int64 or None
-        Flat indices of arcs that would lower the cost; None where there are so many
-        that all arcs are to be taken.
+        Flat indices of arcs that can lower the cost. None if there are too many, so
+        that the simplex should use all arcs.
     """
     xp, matrix = costs.xp, costs.matrix
     k = matrix.shape[1]
@@ -278,7 +285,7 @@ def _price(costs, potentials):
 
 
 def _worst(arcs, reduced, shape):
-    """Return some of the missing arcs, of every row and column that misses any."""
+    """Select missing arcs from every row and column that has some."""
     limit = _ARCS_A_UNIT * sum(shape)
     if len(arcs) <= limit:
         return arcs
@@ -287,24 +294,24 @@ def _worst(arcs, reduced, shape):
         worst = np.zeros(n_lines)
         np.minimum.at(worst, side, reduced)
         near_worst |= reduced <= _NEAR_WORST * worst[side]
-    return _thinned(arcs[near_worst], limit)
+    return _subsample(arcs[near_worst], limit)
 
 
 # -- flows -------------------------------------------------------------------------
 
 
 def staircase(row_masses, column_masses):
-    """Send rows' masses to columns in their order.
+    """Compute a feasible flow that fills the columns in order (north-west corner rule).
 
     Parameters
     ----------
     row_masses, column_masses : ndarray of int64 of shape (n,) and (k,)
-        Of equal sum.
+        Masses with equal sums.
 
     Returns
     -------
     rows, columns, amounts : ndarray of int64
-        At most n + k - 1 arcs, and what each carries.
+        Row, column and flow of at most n + k - 1 arcs.
     """
     sent, received = np.cumsum(row_masses), np.cumsum(column_masses)
     steps = np.union1d(sent, received)
@@ -314,23 +321,24 @@ def staircase(row_masses, column_masses):
 
 
 def complete(rows, columns, amounts, row_masses, column_masses):
-    """Send what a flow leaves behind along a staircase.
+    """Complete a partial flow, so that it has the given masses.
 
     Parameters
     ----------
     rows, columns, amounts : ndarray of int64
-        Arcs, and what each carries; what exceeds the masses is taken away.
+        Row, column and flow of each arc. Flow that exceeds the masses is removed.
     row_masses, column_masses : ndarray of int64 of shape (n,) and (k,)
-        Of equal sum.
+        Masses with equal sums.
 
     Returns
     -------
     rows, columns, amounts : ndarray of int64
-        The same of a flow of the masses; an arc may be there twice.
+        Row, column and flow of each arc of the completed flow. An arc can occur twice.
     """
-    # An interrupted simplex may send more than there is, from artificial arcs.
-    amounts = _at_most(row_masses, rows, amounts)
-    amounts = _at_most(column_masses, columns, amounts)
+    # The flow of an interrupted simplex can exceed the masses, because of its
+    # artificial arcs.
+    amounts = _limit_amounts(row_masses, rows, amounts)
+    amounts = _limit_amounts(column_masses, columns, amounts)
     rest = staircase(
         row_masses - _sums(rows, amounts, len(row_masses)),
         column_masses - _sums(columns, amounts, len(column_masses)),
@@ -341,8 +349,8 @@ def complete(rows, columns, amounts, row_masses, column_masses):
     )
 
 
-def _at_most(masses, lines, amounts):
-    """Cut the amounts of each row, or column, where their sum exceeds its mass."""
+def _limit_amounts(masses, lines, amounts):
+    """Reduce the amounts of each row, or column, to at most its mass."""
     order = np.argsort(lines, kind="stable")
     lines, sorted_amounts = lines[order], amounts[order]
     before = np.cumsum(sorted_amounts) - sorted_amounts
@@ -353,22 +361,23 @@ def _at_most(masses, lines, amounts):
 
 
 def _tighten(costs, rows):
-    """Make potentials feasible and as large as they go: two c-transforms.
+    """Compute feasible potentials from any row potentials, by two c-transforms.
 
-    v_j = min_i c_ij - u_i, then u_i = min_j c_ij - v_j, over all entries in float64:
-    whatever u was, mean(u) + mean(v) is then a lower bound of the cost.
+    The transforms are v_j = min_i c_ij - u_i and then u_i = min_j c_ij - v_j, over all
+    entries in float64. For any initial u, mean(u) + mean(v) is then a lower bound of
+    the cost.
 
     Parameters
     ----------
     costs : CostMatrix
-        The costs.
+        Costs of the arcs.
     rows : ndarray of shape (n,)
-        u, of costs from 0 to 1.
+        Potentials u for costs from 0 to 1.
 
     Returns
     -------
     rows, columns : ndarray of float64 of shape (n,) and (k,)
-        Of costs from 0 to 1.
+        Potentials u and v for costs from 0 to 1.
     """
     xp, matrix = costs.xp, costs.matrix
     rows, columns = costs.beside(costs.to_matrix(rows=rows)), None
@@ -381,7 +390,7 @@ def _tighten(costs, rows):
 
 
 def _only_flow(costs, masses):
-    """Flow where all flows cost the same: equal costs, or a side of one unit."""
+    """Return a flow if all flows have the same cost: equal costs, or a single unit."""
     rows, columns, amounts = staircase(*masses)
     n, k = costs.shape
     found = SimplexResult(rows * k + columns, amounts, None, True)
@@ -394,7 +403,7 @@ def _only_flow(costs, masses):
 
 
 def _interrupted(costs, found, masses):
-    """Send what an interrupted flow left behind along a staircase."""
+    """Complete the flow of an interrupted simplex."""
     k = costs.shape[1]
     rows, columns, amounts = complete(*np.divmod(found.arcs, k), found.amounts, *masses)
     found = replace(found, arcs=rows * k + columns, amounts=amounts)
@@ -410,12 +419,12 @@ def _flow(costs, found, masses, rows, columns):
         and np.array_equal(_sums(arcs % k, amounts, k), masses[1])
     ):
         raise RuntimeError(
-            f"The flow found for {n} x {k} costs has not the masses asked for."
+            f"The flow found for {n} x {k} costs has not the masses that are required."
         )
     cost = float(amounts @ costs.on_arcs(arcs)) / int(masses[0].sum())
     return Flow(costs.shape, arcs, amounts, cost, rows, columns)
 
 
 def _sums(lines, amounts, n_lines):
-    """Add up whole numbers by row or by column; exact up to 2^53."""
+    """Sum integers by row or by column, exactly for sums up to 2^53."""
     return np.bincount(lines, weights=amounts, minlength=n_lines).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Exact transport of a share of the mass, and the proof that the plan is optimal."""
+"""Exact partial transport, with a bound on the error of the plan."""
 
 import math
 from fractions import Fraction
@@ -16,67 +16,68 @@ from skmot.transport._solver import (
     uniform_masses,
 )
 
-# Costs are from 0 to 1: an arc at this price is used by no optimal plan.
+# Costs are from 0 to 1, so no optimal plan uses an arc with this cost.
 _FORBIDDEN = 2.0
-# A share such as 0.7 or 5/6 is taken as the fraction it stands for.
+# A mass such as 0.7 or 5/6 is converted to a fraction with at most this denominator.
 _LARGEST_DENOMINATOR = 1000
-# Any other share is rounded to this total, to less than 1e-15. The extended problem
-# has at most four times as much mass, of which float64 holds every whole number.
+# Other masses are rounded to a multiple of 1 over this total, with an error below
+# 1e-15. The extended problem has at most four times as much mass. Float64 represents
+# all integers up to there exactly.
 _LARGEST_TOTAL = 2**50
 
 
 def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
-    """Find the cheapest plan that matches a share of two uniform populations.
+    """Compute the optimal plan that matches a fraction of two uniform populations.
 
     Minimises sum_ij P_ij costs_ij over P >= 0 whose n rows sum to at most 1/n, whose k
-    columns sum to at most 1/k, and whose entries sum to `mass` ([1]_, [2]_). Which
-    units are left out is part of the solution.
+    columns sum to at most 1/k, and whose entries sum to `mass` ([1]_, [2]_). The
+    optimal plan determines which units are left out.
 
     Parameters
     ----------
     costs : array-like of shape (n, k)
         Finite costs, of any size and sign.
     mass : float
-        The share of the mass that is matched, more than 0 and at most 1. At 1 this is
-        :func:`solve_transport`.
+        Fraction of the mass that is matched, above 0 and at most 1. If it is 1, the
+        result is that of :func:`solve_transport`.
     max_pivots : int, default=100_000_000
-        Pivots of the network simplex after which it gives up.
+        Maximum number of pivots of the network simplex.
 
     Returns
     -------
     result : TransportResult
-        The plan, what of each row and column it matches, its cost (the sum, not divided
-        by `mass`), dual potentials and duality gap. Where the solver gave up,
-        `converged` is False, the plan still matches `mass`, and the gap bounds how far
-        it is from the optimum.
+        Plan, matched fraction of each row and column, cost (the sum, not divided by
+        `mass`), dual potentials and duality gap. If the solver stopped at `max_pivots`,
+        `converged` is False. The plan then still matches `mass`, and its cost exceeds
+        the optimum by at most the gap.
 
     Raises
     ------
     ValueError
         If the costs are not a two-dimensional, nonempty, finite, real array, or the
-        mass is not from 0, excluded, to 1.
+        mass is not above 0 and at most 1.
     RuntimeError
-        If the solver's plan is no plan.
+        If the result of the solver is not a valid plan.
 
     Notes
     -----
-    *The certificate.* For any potentials with u_i + v_j <= costs_ij, and any plan of
-    row sums p_i <= 1/n that add up to `mass`, ::
+    *Optimality.* For any potentials with u_i + v_j <= costs_ij, and any plan with row
+    sums p_i <= 1/n and total `mass`, ::
 
         sum_i u_i p_i = mean(u) - sum_i u_i (1/n - p_i)
                      >= mean(u) - (1 - mass) max(u)
 
-    and likewise for columns. So mean(u) + mean(v) - (1 - mass) (max(u) + max(v)) is a
-    lower bound of the cost of every plan, and the optimum attains it: there the units
-    that are not matched in full have the largest potential of their side. (In terms of
-    linear programming max(u) + max(v) is the multiplier of the total mass, and
-    u - max(u) and v - max(v) are those of the inequalities, at most 0.)
+    and likewise for columns. Therefore mean(u) + mean(v) - (1 - mass) (max(u) + max(v))
+    is a lower bound of the cost of every plan. The optimum attains this bound: units
+    that are not fully matched then have the largest potential of their side. (In terms
+    of linear programming, max(u) + max(v) is the multiplier of the total mass, and
+    u - max(u) and v - max(v) are the multipliers of the inequalities, at most 0.)
 
-    *The reduction.* One more row and one more column, at no cost, take the mass that is
-    left out, and a prohibitive price keeps them apart ([1]_, [3]_). Masses are whole
-    numbers, which float64 adds without rounding. A further row and column, matched to
-    each other, bring the total to a power of two, by which POT multiplies and divides
-    the masses: they stay whole.
+    *Algorithm.* An additional row and an additional column with costs of 0 receive the
+    mass that is left out. A high cost prevents that they are matched to each other
+    ([1]_, [3]_). Masses are integers, which float64 adds without rounding. POT
+    normalises the masses by their total. A further row and a further column, matched to
+    each other, make the total a power of two, so that this does not round either.
 
     References
     ----------
@@ -129,21 +130,21 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
 
 
 def _whole_masses(n, k, mass):
-    """Return what each row and column has, and what is matched, in whole numbers."""
+    """Return the masses of rows and columns, and the matched mass, as integers."""
     row_masses, column_masses = uniform_masses(n, k)
     total = math.lcm(n, k)
-    share = Fraction(mass).limit_denominator(_LARGEST_DENOMINATOR)
-    if share < 1 and math.isclose(share, mass, rel_tol=1e-15):
-        factor = (share * total).denominator
+    fraction = Fraction(mass).limit_denominator(_LARGEST_DENOMINATOR)
+    if fraction < 1 and math.isclose(fraction, mass, rel_tol=1e-15):
+        factor = (fraction * total).denominator
     else:
-        share, factor = Fraction(mass), _LARGEST_TOTAL // total
-    # However small, or however near one, a share is neither nothing nor everything.
-    amount = min(max(round(share * total * factor), 1), total * factor - 1)
+        fraction, factor = Fraction(mass), _LARGEST_TOTAL // total
+    # Rounding must not change the mass to 0 or 1.
+    amount = min(max(round(fraction * total * factor), 1), total * factor - 1)
     return row_masses * factor, column_masses * factor, amount
 
 
 def _cheapest_part(scaled, row_masses, column_masses, amount, max_pivots):
-    """Return the optimal flow of an amount, and potentials of rows and columns."""
+    """Compute the optimal flow of an amount, and potentials of rows and columns."""
     n, k = scaled.shape
     total = int(row_masses.sum())
     left_out = total - amount
@@ -162,7 +163,7 @@ def _cheapest_part(scaled, row_masses, column_masses, amount, max_pivots):
     inside = (rows < n) & (columns < k)
     arcs = rows[inside], columns[inside], found.amounts[inside]
     if arcs[2].sum() != amount:
-        # An interrupted flow was completed along forbidden arcs.
+        # The completion of an interrupted flow can use forbidden arcs.
         arcs = complete(*arcs, row_masses, column_masses)
         arcs = _without_costliest(*arcs, scaled, total - amount)
     rows, columns, amounts = arcs
@@ -171,7 +172,7 @@ def _cheapest_part(scaled, row_masses, column_masses, amount, max_pivots):
 
 
 def _without_costliest(rows, columns, amounts, scaled, excess):
-    """Take an amount out of a flow, from its costliest arcs."""
+    """Remove an amount from a flow, from the arcs with the highest costs."""
     order = np.argsort(-scaled[rows, columns], kind="stable")
     amounts = amounts[order]
     before = np.cumsum(amounts) - amounts
@@ -181,9 +182,9 @@ def _without_costliest(rows, columns, amounts, scaled, excess):
 
 
 def _dual_objective(rows, columns, mass):
-    """Return the lower bound that potentials give, see `solve_partial_transport`."""
-    # Differences to the largest first: with little mass they are almost all 0, and
-    # means of the potentials themselves would round by more than the mass.
+    """Compute the lower bound of the cost described in `solve_partial_transport`."""
+    # The largest potential is subtracted first. For a small mass the differences are
+    # mostly 0, and the rounding error of mean potentials could exceed the mass.
     largest = rows.max() + columns.max()
     return float(
         mass * largest + (rows - rows.max()).mean() + (columns - columns.max()).mean()

@@ -1,4 +1,4 @@
-"""POT's network simplex: the one place that calls it, and its private functions."""
+"""Interface to the network simplex of POT, including its private functions."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 
 try:
     from ot.lp.emd_wrap import emd_c, emd_c_sparse
-except ImportError:  # Private: another version of POT may have moved them.
+except ImportError:  # Other versions of POT may not have these private functions.
     emd_c = emd_c_sparse = None
 
 _OPTIMAL, _PIVOT_LIMIT = 1, 3
@@ -17,18 +17,19 @@ _OPTIMAL, _PIVOT_LIMIT = 1, 3
 
 @dataclass(frozen=True)
 class SimplexResult:
-    """What a run of the network simplex found.
+    """Result of a run of the network simplex.
 
     Attributes
     ----------
     arcs : ndarray of int64 of shape (n_used,)
-        Flat indices of the arcs that are used.
+        Flat indices of the arcs with a positive flow.
     amounts : ndarray of int64 of shape (n_used,)
-        How much each carries.
+        Flow along each arc.
     potentials : tuple of ndarray, of shape (n,) and (k,)
-        Of rows and columns.
+        Dual potentials of rows and columns.
     is_optimal : bool
-        False at the limit of pivots: the flow is then incomplete.
+        Whether the flow is optimal. If the maximum number of pivots was reached, it is
+        False and the flow is incomplete.
     """
 
     arcs: np.ndarray
@@ -38,21 +39,21 @@ class SimplexResult:
 
 
 def solve_on_all(costs, row_masses, column_masses, max_pivots):
-    """Find the cheapest flow along all arcs.
+    """Compute the optimal flow, using all arcs.
 
     Parameters
     ----------
     costs : ndarray of float64 of shape (n, k)
-        From 0 to 1, C-contiguous.
-    row_masses, column_masses : ndarray of int64
-        Of equal sum.
+        Costs from 0 to 1, C-contiguous.
+    row_masses, column_masses : ndarray of int64 of shape (n,) and (k,)
+        Masses with equal sums.
     max_pivots : int
-        When to give up.
+        Maximum number of pivots.
 
     Returns
     -------
     found : SimplexResult
-        The flow.
+        Flow and potentials.
     """
     masses = row_masses.astype(np.float64), column_masses.astype(np.float64)
     if emd_c is None:
@@ -62,34 +63,37 @@ def solve_on_all(costs, row_masses, column_masses, max_pivots):
         plan, _, rows, columns, code = emd_c(*masses, costs, max_pivots, 1)
     is_optimal = _check_code(code, costs.shape)
     arcs = np.flatnonzero(plan)
-    amounts = _whole(plan.ravel()[arcs])
-    return SimplexResult(arcs, amounts, _centred(rows, columns), is_optimal)
+    amounts = _round(plan.ravel()[arcs])
+    return SimplexResult(arcs, amounts, _centre(rows, columns), is_optimal)
 
 
 def solve_on_arcs(arcs, costs, row_masses, column_masses, potentials, max_pivots):
-    """Find the cheapest flow along some arcs, on which there must be one.
+    """Compute the optimal flow along given arcs, on which a flow must exist.
 
     Parameters
     ----------
     arcs : ndarray of int64 of shape (n_arcs,)
-        Flat indices in an (n, k) matrix; they may repeat.
+        Flat indices of the arcs in an (n, k) matrix. They can repeat.
     costs : ndarray of float64 of shape (n_arcs,)
-        From 0 to 1.
-    row_masses, column_masses, max_pivots
-        As `solve_on_all` has them.
-    potentials : tuple of ndarray
-        Where to start from: near the optimal potentials, few pivots are left.
+        Costs from 0 to 1.
+    row_masses, column_masses : ndarray of int64 of shape (n,) and (k,)
+        Masses with equal sums.
+    potentials : tuple of ndarray, of shape (n,) and (k,)
+        Initial potentials. The nearer they are to the optimum, the fewer pivots are
+        needed.
+    max_pivots : int
+        Maximum number of pivots.
 
     Returns
     -------
     found : SimplexResult
-        The flow.
+        Flow and potentials.
     """
     masses = row_masses.astype(np.float64), column_masses.astype(np.float64)
     n, k = len(row_masses), len(column_masses)
     starts, ends = np.divmod(arcs, k)
     if emd_c_sparse is None:
-        # Solves the same problem from nothing.
+        # The public function solves the same problem without initial potentials.
         plan, log = _public_emd(
             *masses, coo_array((costs, (starts, ends)), shape=(n, k)), max_pivots
         )
@@ -106,12 +110,12 @@ def solve_on_arcs(arcs, costs, row_masses, column_masses, potentials, max_pivots
         )
     is_optimal = _check_code(code, (n, k))
     used = starts.astype(np.int64) * k + ends.astype(np.int64)
-    return SimplexResult(used, _whole(amounts), _centred(rows, columns), is_optimal)
+    return SimplexResult(used, _round(amounts), _centre(rows, columns), is_optimal)
 
 
 def _public_emd(row_masses, column_masses, costs, max_pivots):
     with warnings.catch_warnings():
-        # What the limit of pivots leaves is told by the duality gap.
+        # The duality gap reports that the maximum number of pivots was reached.
         warnings.filterwarnings("ignore", "numItermax reached", UserWarning)
         return ot.emd(
             row_masses,
@@ -132,11 +136,11 @@ def _check_code(code, shape):
     return code == _OPTIMAL
 
 
-def _whole(amounts):
+def _round(amounts):
     return np.rint(amounts).astype(np.int64)
 
 
-def _centred(rows, columns):
-    """Take out the constant that the artificial arcs leave: digits are lost to it."""
+def _centre(rows, columns):
+    """Remove the constant that the artificial arcs add, to reduce rounding errors."""
     shift = columns.mean()
     return rows + shift, columns - shift

@@ -1,4 +1,4 @@
-"""Exact transport with uniform masses, and the proof that the plan is optimal."""
+"""Exact transport between uniform masses, with a bound on the error of the plan."""
 
 import math
 from dataclasses import dataclass
@@ -9,40 +9,44 @@ from scipy.sparse import csr_array
 from skmot.transport._costs import CostMatrix
 from skmot.transport._flow import cheapest_flow
 
-# A plan counts as optimal when its duality gap is below this share of the costs'
-# spread: sums of float64 costs in [0, 1] are good to about 1e-13 at 1e4 units a side.
+# A plan counts as optimal if its duality gap is at most this fraction of the spread of
+# the costs. For 1e4 units per side, the rounding error of sums of float64 costs in
+# [0, 1] is about 1e-13.
 GAP_TOLERANCE = 1e-9
-# The network simplex ends by itself; this only bounds the time of a run gone wrong.
+# The network simplex normally needs far fewer pivots. The limit bounds the run time if
+# it fails to terminate.
 MAX_PIVOTS = 100_000_000
 
 
 @dataclass(frozen=True)
 class TransportResult:
-    """A plan and the proof that it is optimal.
+    """Transport plan with dual potentials, which bound its distance to the optimum.
 
     Attributes
     ----------
     coupling : csr_array of shape (n, k)
-        The plan: rows sum to 1/n, columns to 1/k; where only a share of the mass is
-        matched, to that much at most.
+        Transport plan. Rows sum to 1/n and columns to 1/k, or to at most that for
+        partial transport.
     flow : csr_array of int64 of shape (n, k)
-        The same plan in whole numbers: rows sum to k/g, columns to n/g, with g the
-        greatest common divisor of n and k; where only a share is matched, to that much
-        at most, times a whole number that depends on the share. Entries are equal
-        exactly where the plan says they are equal.
+        The same plan in integers. Rows sum to k/g and columns to n/g, where g is the
+        greatest common divisor of n and k. For partial transport they sum to at most
+        that, times an integer that depends on the mass. Entries of the plan that are
+        mathematically equal are exactly equal here.
     matched : tuple of ndarray, of shape (n,) and (k,)
-        How much of each row's and each column's mass the plan uses, from 0 to 1; all 1
-        where everything is matched. Exactly equal where the plan says so.
+        Fraction of the mass of each row and column that the plan uses, from 0 to 1; all
+        1 unless the transport is partial. Mathematically equal fractions are exactly
+        equal.
     cost : float
         The objective <coupling, costs>.
     potentials : tuple of ndarray, of shape (n,) and (k,)
-        Dual solution: u[i] + v[j] <= costs[i, j] everywhere, up to rounding.
+        Dual solution (u, v) with u[i] + v[j] <= costs[i, j] for all entries, up to
+        rounding errors.
     duality_gap : float
-        Cost less the dual objective, in units of the cost: the plan is within this much
-        of the optimum, whatever the solver did. The dual objective is mean(u) + mean(v)
-        less (1 - mass) (max(u) + max(v)), see :func:`solve_partial_transport`.
+        Cost minus the dual objective mean(u) + mean(v) - (1 - mass) (max(u) + max(v)),
+        see :func:`solve_partial_transport`. The cost exceeds the optimum by at most the
+        gap, even if the solver did not converge.
     converged : bool
-        Whether the gap is at most 1e-9 of the spread of the costs, a unit of mass.
+        Whether the gap per unit of mass is at most 1e-9 of the spread of the costs.
     """
 
     coupling: csr_array
@@ -55,36 +59,37 @@ class TransportResult:
 
 
 def solve_transport(costs, *, potentials=None, max_pivots=MAX_PIVOTS):
-    """Find the cheapest coupling of two uniform populations.
+    """Compute the optimal coupling of two uniform populations.
 
-    Minimises sum_ij P_ij costs_ij over T(n, k): P >= 0 whose n rows each sum to 1/n
-    and whose k columns each sum to 1/k ([1]_, eq. 3 and 11).
+    Minimises sum_ij P_ij costs_ij over T(n, k), the matrices P >= 0 whose n rows each
+    sum to 1/n and whose k columns each sum to 1/k ([1]_, eq. 3 and 11).
 
     Parameters
     ----------
     costs : array-like of shape (n, k)
-        Finite costs, of any size and sign. Float32 is read as it is, without a copy,
-        and the result is that of the same numbers in float64. An array of another
-        library, or on an accelerator, stays there: only chosen entries leave it.
+        Finite costs, of any size and sign. Float32 costs are not copied, and the result
+        is as accurate as for float64 costs with the same values. Arrays of another
+        library or on an accelerator stay on their device; only selected entries are
+        copied to the CPU.
     potentials : tuple of ndarray, of shape (n,) and (k,), default=None
-        Approximate dual potentials to start from, such as those of a similar problem.
-        They change how long it takes, not the cost.
+        Approximate dual potentials for a warm start, for example those of a similar
+        problem. They change the run time, but not the cost.
     max_pivots : int, default=100_000_000
-        Pivots of a run of the network simplex after which it gives up.
+        Maximum number of pivots of each run of the network simplex.
 
     Returns
     -------
     result : TransportResult
-        The plan, its cost, dual potentials and duality gap. Where the solver gave up,
-        `converged` is False, the plan is still a coupling, and the gap bounds how far
-        it is from the optimum.
+        Plan, cost, dual potentials and duality gap. If the solver stopped at
+        `max_pivots`, `converged` is False. The plan is then still a coupling, and its
+        cost exceeds the optimum by at most the gap.
 
     Raises
     ------
     ValueError
         If the costs are not a two-dimensional, nonempty, finite, real array.
     RuntimeError
-        If the solver's plan is no coupling.
+        If the result of the solver is not a valid coupling.
 
     References
     ----------
@@ -122,7 +127,7 @@ def solve_transport(costs, *, potentials=None, max_pivots=MAX_PIVOTS):
 
 
 def uniform_masses(n, k):
-    """Return the mass of each row and of each column in whole numbers."""
+    """Return the mass of each row and of each column as integers."""
     divisor = math.gcd(n, k)
     return (
         np.full(n, k // divisor, dtype=np.int64),

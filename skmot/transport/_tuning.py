@@ -1,34 +1,34 @@
-"""Transport between tuning curves: the cost is never more than one matrix product."""
+"""Transport between tuning curves, whose costs are one matrix product."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from skmot._array_api import namespace_of, to_numpy
-from skmot._linalg import triangular_factor
+from skmot._utils.array_api import namespace_of, to_numpy
+from skmot._utils.linalg import triangular_factor
 from skmot.transport._partial import solve_partial_transport
 from skmot.transport._solver import solve_transport
 
 
 @dataclass(frozen=True)
 class TuningCurves:
-    """Units as vectors, such that the cost of a pair is r_i + c_j - weight x_i . y_j.
+    """Tuning curves x_i and y_j, whose cost is r_i + c_j - weight x_i . y_j.
 
-    Correlation distance 1 - x_i . y_j of centred unit vectors has r = c = 1/2 and
-    weight 1; squared Euclidean distance ``r = |x_i|^2``, ``c = |y_j|^2`` and weight 2.
-    Over couplings with uniform marginals r and c add a constant, so where every unit is
-    matched the plan depends on the product alone, and small distances between large
-    vectors lose no digits to it.
+    The correlation distance 1 - x_i . y_j of centred vectors of norm 1 has r = c = 1/2
+    and weight 1. The squared Euclidean distance has ``r = |x_i|^2``, ``c = |y_j|^2``
+    and weight 2. For couplings with uniform marginals, r and c add a constant to the
+    cost. If all units are matched, the plan therefore depends on the product alone, and
+    rounding errors of r and c do not affect it.
 
     Attributes
     ----------
     vectors : ndarray of shape (n_stimuli, n_units)
-        One column a unit.
+        Tuning curves, one column for each unit.
     offsets : ndarray of shape (n_units,)
-        This side's r or c, in float64.
+        r or c of the units of this side, in float64.
     weight : float
-        The same on both sides.
+        Weight of the product, which is equal for both sides.
     """
 
     vectors: np.ndarray
@@ -37,34 +37,34 @@ class TuningCurves:
 
     @cached_property
     def triangular(self):
-        """At most `n_units` rows, of which the columns have the same inner products.
+        """Array of at most `n_units` rows with the same scalar products of columns.
 
-        Made when it is first asked for; threads that ask at the same time each make
-        it, and the same one.
+        It is computed at the first access. Threads that access it at the same time
+        compute equal arrays.
         """
         return triangular_factor(self.vectors)
 
 
 def match_tuning_curves(source, target, mass=1.0):
-    """Find the optimal coupling of two populations of tuning curves.
+    """Compute the optimal coupling of two populations of tuning curves.
 
     Parameters
     ----------
     source, target : TuningCurves
-        The populations, over the same stimuli.
+        Tuning curves over the same stimuli.
     mass : float, default=1.0
-        The share of the units that is matched, more than 0 and at most 1.
+        Fraction of the units that is matched, above 0 and at most 1.
 
     Returns
     -------
     result : TransportResult
-        The plan between their units; cost and potentials include the offsets.
+        Plan between the units. The cost and the potentials include the offsets.
     """
     xp = namespace_of(source.vectors)
     costs = xp.matmul(xp.matrix_transpose(source.vectors), target.vectors)
     costs *= -source.weight
     if mass < 1:
-        # Which units are matched depends on their own offsets.
+        # The offsets influence which units are matched.
         costs = to_numpy(costs) + source.offsets[:, np.newaxis]
         costs += target.offsets
         return solve_partial_transport(costs, mass)

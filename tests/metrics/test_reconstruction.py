@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from skmot import MultiLevelOT, SoftMatching
 from skmot.metrics import reconstruction_correlation
-from skmot.metrics._reconstruction import mean_over_units
 from tests import reference
 
 
@@ -108,7 +108,25 @@ def test_a_single_stimulus_and_numbers_that_are_not_finite_are_errors():
         reconstruction_correlation(y_true, y_pred)
 
 
-def test_mean_over_units_leaves_out_what_is_missing():
-    assert mean_over_units(np.array([0.5, np.nan, -0.25, 0.0]), "y") == 0.25 / 3
-    with pytest.raises(ValueError, match="Every unit of y, layer 'V1' is constant"):
-        mean_over_units(np.array([np.nan, np.nan]), "y, layer 'V1'")
+def test_the_mean_is_over_the_units_that_have_a_correlation():
+    # Of these orthonormal columns, by how much of the truth is in them.
+    columns = np.random.default_rng(0).normal(size=(20, 2))
+    columns -= columns.mean(axis=0)
+    a, b = np.linalg.qr(columns)[0].T
+    y_true = np.column_stack([a, np.ones(20), a, a])
+    y_pred = np.column_stack(
+        [a + np.sqrt(3) * b, a, np.sqrt(15) * b - a, np.full(20, 0.1)]
+    )
+    # Correlations of 1/2, none, -1/4, and 0.
+    assert reconstruction_correlation(y_true, y_pred) == pytest.approx(0.25 / 3)
+
+
+def test_a_layer_without_a_correlation_is_named():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 4))
+    y = {"V1": rng.normal(size=(30, 3)), "V2": rng.normal(size=(30, 5))}
+    for estimator in (SoftMatching(), MultiLevelOT()):
+        estimator.fit({"all": X}, y)
+        silent = {**y, "V1": np.ones((30, 3))}
+        with pytest.raises(ValueError, match=r"Every unit of y, .*V1.* is constant"):
+            estimator.score({"all": X}, silent)

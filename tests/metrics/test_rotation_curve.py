@@ -9,7 +9,6 @@ from sklearn.exceptions import ConvergenceWarning
 from skmot import SoftMatching
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import rotation_curve, soft_matching_distance, soft_matching_score
-from skmot.metrics._rotation_curve import rotation_powers
 
 
 def tuned(n_units=12, n_stimuli=150, seed=0):
@@ -17,35 +16,68 @@ def tuned(n_units=12, n_stimuli=150, seed=0):
     return np.random.default_rng(seed).exponential(size=(n_stimuli, n_units))
 
 
+class DrawsOf(np.random.RandomState):
+    """Draws such that the rotation that is drawn is the one given.
+
+    A random rotation is the orthogonal factor of a random matrix; that of a rotation is
+    the rotation itself.
+    """
+
+    def __init__(self, rotation):
+        super().__init__(0)
+        self.rotation = rotation
+
+    def normal(self, *args, size=None, **kwargs):
+        assert np.prod(size) == self.rotation.size
+        return self.rotation.reshape(size)
+
+
+def powers(rotation, alphas):
+    """Return what a population is turned by along a curve."""
+    n = len(rotation)
+    # Centred, and its first rows are the identity: turned, they are the power.
+    X = np.vstack([np.eye(n), -np.eye(n)])
+    turned = []
+
+    def keep(X, y):
+        turned.append(X[:n])
+        return 0.0
+
+    rotation_curve(
+        X, X, alphas, n_rotations=1, score=keep, random_state=DrawsOf(rotation)
+    )
+    return turned
+
+
 @pytest.mark.parametrize("n", [2, 3, 8, 15])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0, -1.0, 2.0])
 def test_powers_are_those_of_the_matrix_exponential(n, alpha):
     rotation = special_ortho_group.rvs(n, random_state=n)
     expected = expm(alpha * logm(rotation)).real
-    np.testing.assert_allclose(rotation_powers(rotation)(alpha), expected, atol=1e-9)
+    (turned,) = powers(rotation, [alpha])
+    np.testing.assert_allclose(turned, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [2, 7, 30])
 def test_powers_are_exactly_rotations_and_add_up(n):
-    power = rotation_powers(special_ortho_group.rvs(n, random_state=1))
-    for alpha in (0.2, 0.7):
-        turned = power(alpha)
+    rotation = special_ortho_group.rvs(n, random_state=1)
+    none, first, second, both = powers(rotation, [0, 0.2, 0.7, 0.9])
+    for turned in (first, second):
         np.testing.assert_allclose(turned @ turned.T, np.eye(n), atol=1e-13)
         assert np.linalg.det(turned) == pytest.approx(1)
-    np.testing.assert_allclose(power(0.2) @ power(0.7), power(0.9), atol=1e-12)
-    np.testing.assert_allclose(power(0), np.eye(n), atol=1e-13)
+    np.testing.assert_allclose(first @ second, both, atol=1e-12)
+    np.testing.assert_allclose(none, np.eye(n), atol=1e-13)
 
 
 def test_half_turns_have_roots_too():
     # Eigenvalues of -1, for which the logarithm is not unique, in two planes.
     vectors = special_ortho_group.rvs(5, random_state=0)
     rotation = vectors @ np.diag([-1.0, 1.0, -1.0, -1.0, -1.0]) @ vectors.T
-    power = rotation_powers(rotation)
-    root = power(0.5)
+    root, whole = powers(rotation, [0.5, 1])
     assert np.isrealobj(root)
     np.testing.assert_allclose(root @ root, rotation, atol=1e-12)
     np.testing.assert_allclose(root @ root.T, np.eye(5), atol=1e-12)
-    np.testing.assert_allclose(power(1), rotation, atol=1e-12)
+    np.testing.assert_allclose(whole, rotation, atol=1e-12)
 
 
 def test_the_curve_is_the_score_of_turned_and_centred_units():

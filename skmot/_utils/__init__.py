@@ -1,0 +1,1 @@
+"""Utilities for arrays, linear algebra, parallel runs, warnings and docstrings."""

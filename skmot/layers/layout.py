@@ -1,0 +1,192 @@
+"""Layout: the names and widths of the layers of one side, and their input type."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+def layer_label(index, names):
+    """Return the name of a layer in error messages, or its index if it has no name."""
+    return f"layer {index}" if names is None else f"layer {names[index]!r}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Description of one side (X or y): its layers, and the type they were given as.
+
+    A fitted estimator stores the layout of each side. It is used to check that later
+    input has the same layers, and to return predictions as the same type.
+
+    Attributes
+    ----------
+    kind : {"stack", "list", "dict", "frame", "array", "vector"}
+        Type that the layers were given as.
+    structure : tuple
+        Names and widths of the layers, see :attr:`skmot.LayerStack.structure`.
+    columns : pandas.MultiIndex or None
+        Columns of a DataFrame with two column levels.
+    argument : str
+        Name of the side in error messages, such as "X".
+    """
+
+    kind: str
+    structure: tuple
+    columns: object = None
+    argument: str = "X"
+
+    @classmethod
+    def of_units(cls, argument, n_units):
+        """Return the layout of a single array, which is one layer of a level above."""
+        return cls("array", (None, (n_units,)), argument=argument)
+
+    @property
+    def names(self):
+        """Names of the layers, or None."""
+        return self.structure[0]
+
+    @property
+    def widths(self):
+        """Number of units of each layer. For a nested stack, this is its total."""
+        return tuple(_width(part) for part in self.structure[1])
+
+    @property
+    def is_single_array(self):
+        """Whether the side was given as a single array."""
+        return self.kind in ("array", "vector")
+
+    @property
+    def boundaries(self):
+        """Slice of each layer's units in an array of all units side by side."""
+        ends = np.cumsum((0, *self.widths))
+        return [slice(*pair) for pair in pairwise(ends)]
+
+    def where(self, index):
+        """Return the name of a layer in error messages."""
+        if self.is_single_array:
+            return self.argument
+        return f"{self.argument}, {layer_label(index, self.names)}"
+
+    def leaves(self, stack):
+        """Yield the arrays of a stack with this layout, named by `where`."""
+        return stack._leaves(self.where)
+
+    def nest(self, values):
+        """Arrange values, one per array, in lists that are nested like the layers."""
+        return nest(values, self.structure)
+
+    def restore(self, layers, stimuli):
+        """Convert a list of layers to the type that this side was given as.
+
+        Parameters
+        ----------
+        layers : list of array and LayerStack
+            Layers of this side.
+        stimuli : ndarray of shape (n_stimuli,) or None
+            Labels of the stimuli.
+
+        Returns
+        -------
+        side : LayerStack, list, dict, DataFrame or array
+            The layers as the original type.
+        """
+        if self.kind == "vector":
+            return layers[0][:, 0]
+        if self.kind == "array":
+            return layers[0]
+        if self.kind == "list":
+            return list(layers)
+        if self.kind == "dict":
+            return dict(zip(self.names, layers, strict=True))
+        if self.kind == "frame":
+            import pandas as pd
+
+            return pd.DataFrame(
+                np.concatenate(layers, axis=1), index=stimuli, columns=self.columns
+            )
+        # The stack module imports this one, so it cannot be imported at the top.
+        from skmot.layers.stack import LayerStack
+
+        return LayerStack(layers, names=self.names, stimuli=stimuli)
+
+    def check(self, stack, estimator):
+        """Raise an error unless a stack has the same layers as in `fit`."""
+        fitted, given = sum(self.widths), sum(stack.widths)
+        if stack.widths != self.widths:
+            raise ValueError(
+                f"{self.argument} has {given} features, but "
+                f"{type(estimator).__name__} is expecting {fitted} features as input: "
+                f"it was fitted to {len(self.widths)} layer(s) of "
+                f"{list(self.widths)} units and got {stack.n_layers} of "
+                f"{list(stack.widths)}."
+            )
+        self.check_names(stack, estimator)
+        _check_nested(self.structure, stack.structure, self.argument, estimator)
+
+    def check_names(self, stack, estimator):
+        """Raise an error if the layers have other names than in `fit`.
+
+        Names are compared only if the layers have names in both cases.
+        """
+        if None not in (stack.names, self.names) and stack.names != self.names:
+            raise ValueError(
+                f"{self.argument} has the layers {list(stack.names)}, but "
+                f"{type(estimator).__name__} was fitted to {list(self.names)}, in that "
+                "order."
+            )
+
+
+def nest(values, structure):
+    """Arrange values, one per array, in lists that are nested like the layers.
+
+    Parameters
+    ----------
+    values : iterable
+        One value per array, in the order of :meth:`skmot.LayerStack.leaves`.
+    structure : tuple
+        Names and widths of the layers, see :attr:`skmot.LayerStack.structure`.
+
+    Returns
+    -------
+    nested : list
+        One element per layer: its value, or a list for a nested stack.
+    """
+    values = iter(values)
+    return [
+        nest(values, part) if isinstance(part, tuple) else next(values)
+        for part in structure[1]
+    ]
+
+
+def _width(part):
+    return sum(_width(inner) for inner in part[1]) if isinstance(part, tuple) else part
+
+
+def _check_nested(fitted, given, where, estimator):
+    """Raise an error unless nested stacks have the same layers as in `fit`."""
+    names, parts = fitted
+    for index, (part, found) in enumerate(zip(parts, given[1], strict=True)):
+        here = f"{where}, {layer_label(index, names)}"
+        if not _same_layers(part, found):
+            raise ValueError(
+                f"{here} has {_describe(found)}, but {type(estimator).__name__} was "
+                f"fitted to {_describe(part)}, in that order."
+            )
+        if isinstance(part, tuple):
+            _check_nested(part, found, here, estimator)
+
+
+def _same_layers(first, second):
+    """Whether two structures have the same top level; names may be missing in one."""
+    if not (isinstance(first, tuple) and isinstance(second, tuple)):
+        return first == second
+    names = first[0], second[0]
+    return len(first[1]) == len(second[1]) and (None in names or names[0] == names[1])
+
+
+def _describe(structure):
+    if not isinstance(structure, tuple):
+        return f"{structure} units in one array"
+    names, parts = structure
+    layers = "layers" if names is None else f"layers {list(names)}"
+    return f"{len(parts)} {layers}"

@@ -1,0 +1,224 @@
+"""Functions that read layers from lists, dicts, DataFrames and arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array
+
+from skmot._utils.array_api import as_array, is_foreign, namespace_of
+from skmot.layers.labels import as_labels, check_same_stimuli
+from skmot.layers.layout import layer_label
+
+_REDUCTIONS = (
+    "Reduce it to one row per stimulus first: average or flatten feature maps over "
+    "space (`layer.mean(axis=(2, 3))`, `layer.reshape(len(layer), -1)`), average or "
+    "select tokens (`layer.mean(axis=1)`, `layer[:, -1]`), average repeats "
+    "(`layer.mean(axis=1)`)."
+)
+
+
+class LazyLayers(Sequence):
+    """Sequence of the layers of a stack, which reads a layer when it is accessed."""
+
+    def __init__(self, stack):
+        self._stack = stack
+
+    def __len__(self):
+        return self._stack.n_layers
+
+    def __getitem__(self, key):
+        if isinstance(key, slice):
+            return [self._stack._layer(i) for i in range(len(self))[key]]
+        return self._stack._layer(range(len(self))[key])
+
+    def __repr__(self):
+        return f"<layers of {self._stack!r}>"
+
+
+class Reading(NamedTuple):
+    """Layers that were read from the user's input, with their names and labels.
+
+    Attributes
+    ----------
+    bases : list of array and LayerStack
+        The layers.
+    kind : {"list", "dict", "frame", "array", "vector"}
+        Type that the layers were given as.
+    names : tuple or None
+        Names of the layers.
+    stimuli : ndarray of shape (n_stimuli,) or None
+        Labels of the stimuli.
+    columns : pandas.MultiIndex or None
+        Columns of a DataFrame with two column levels.
+    """
+
+    bases: list
+    kind: str
+    names: tuple | None = None
+    stimuli: np.ndarray | None = None
+    columns: object = None
+
+
+def read_layers(given, stack_type, allow_vector=False):
+    """Read layers from any input except a stack.
+
+    Parameters
+    ----------
+    given : list, dict, DataFrame or array-like
+        Layers, see :class:`skmot.LayerStack`.
+    stack_type : type
+        The class LayerStack, for layers that have layers themselves.
+    allow_vector : bool, default=False
+        Whether a one-dimensional array is read as one layer of one unit, as
+        scikit-learn reads a target `y`.
+
+    Returns
+    -------
+    reading : Reading
+        The layers, without copies.
+    """
+    # A `dok_array` is also a dict and a DataFrame is similar to one, so they are
+    # checked first.
+    if issparse(given):
+        return _read_one(given, allow_vector)
+    if _is_frame(given):
+        if given.columns.nlevels > 1:
+            return _read_two_level_frame(given)
+        return _read_one(given, allow_vector)
+    if isinstance(given, Mapping):
+        layers = list(given.values())
+        return _read_many(layers, "dict", stack_type, names=tuple(given))
+    if isinstance(given, list | tuple | LazyLayers):
+        if len(given) == 0:
+            return Reading([], "list")
+        if max(_dimensions(element) for element in given) >= 2:
+            return _read_many(given, "list", stack_type)
+    return _read_one(given, allow_vector)
+
+
+def _read_many(layers, kind, stack_type, names=None):
+    bases, labels = [], None
+    for index, layer in enumerate(layers):
+        name = layer_label(index, names)
+        if _has_layers(layer):
+            layer = stack_type(layer)
+        if isinstance(layer, stack_type):
+            base, base_labels = layer, layer.stimuli
+        else:
+            base, base_labels = as_2d(layer, name), _frame_labels(layer)
+        bases.append(base)
+        if base_labels is not None:
+            check_same_stimuli(labels, base_labels, "the layers before it", name)
+            labels = base_labels
+    return Reading(bases, kind, names=names, stimuli=labels)
+
+
+def _has_layers(layer):
+    """Whether a layer has layers itself: dict, two-level DataFrame or nested list."""
+    if issparse(layer):
+        return False
+    if _is_frame(layer):
+        return layer.columns.nlevels > 1
+    if isinstance(layer, LazyLayers):
+        return True
+    if isinstance(layer, list | tuple) and len(layer) > 0:
+        first = layer[0]
+        if isinstance(first, list | tuple):
+            return _has_layers(first)
+        return _dimensions(first) >= 2
+    return isinstance(layer, Mapping)
+
+
+def _read_one(given, allow_vector):
+    if allow_vector and _dimensions(given) == 1:
+        column = _as_array(given, "the layer", ensure_2d=False)
+        column = namespace_of(column).reshape(column, (-1, 1))
+        return Reading([column], "vector", stimuli=_frame_labels(given))
+    return Reading([as_2d(given, "the layer")], "array", stimuli=_frame_labels(given))
+
+
+def _read_two_level_frame(frame):
+    if frame.columns.nlevels != 2:
+        raise ValueError(
+            f"The columns of a DataFrame have {frame.columns.nlevels} levels: two are "
+            "read, (layer, unit). Pass nested layers as a dict of DataFrames."
+        )
+    level = frame.columns.get_level_values(0)
+    names = tuple(dict.fromkeys(level))
+    columns = [np.flatnonzero(level == name) for name in names]
+    return Reading(
+        [
+            as_2d(frame.iloc[:, positions], f"layer {name!r}")
+            for positions, name in zip(columns, names, strict=True)
+        ],
+        "frame",
+        names=names,
+        stimuli=_frame_labels(frame),
+        # The columns of a layer need not be adjacent. Reconstructions are sorted by
+        # layer.
+        columns=frame.columns[np.concatenate(columns)] if columns else frame.columns,
+    )
+
+
+def as_2d(layer, where):
+    """Read one array, or raise if it is not two-dimensional."""
+    if _dimensions(layer) > 2:
+        raise ValueError(
+            f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "
+            f"{where} must be (n_stimuli, n_units). {_REDUCTIONS}"
+        )
+    return _as_array(layer, where)
+
+
+def _as_array(layer, where, ensure_2d=True):
+    check_unmasked(layer, where)
+    try:
+        return check_array(
+            as_array(layer) if is_foreign(layer) else layer,
+            dtype=None,
+            ensure_2d=ensure_2d,
+            ensure_all_finite=False,
+            ensure_min_samples=0,
+            ensure_min_features=0,
+        )
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (in {where})") from error
+
+
+def check_unmasked(layer, where):
+    """Raise an error for masked entries, because conversion to numpy unmasks them."""
+    if np.ma.is_masked(layer):
+        raise ValueError(
+            f"{where} has masked entries: fill them or leave their stimuli out."
+        )
+
+
+def _dimensions(given):
+    """Return the number of dimensions of an array-like, without converting it."""
+    if isinstance(given, Mapping) and not issparse(given):
+        return 2
+    if isinstance(given, list | tuple | LazyLayers):
+        return 1 + (_dimensions(given[0]) if len(given) else 0)
+    if hasattr(given, "ndim"):
+        return given.ndim
+    if hasattr(given, "shape"):
+        return len(given.shape)
+    if hasattr(given, "__array__"):
+        return np.ndim(np.asarray(given))
+    return 0
+
+
+def _is_frame(given):
+    return hasattr(given, "columns") and hasattr(given, "iloc")
+
+
+def _frame_labels(given):
+    """Return the labels in a pandas index, unless it is the default 0, 1, 2, ..."""
+    if not hasattr(given, "iloc"):
+        return None
+    index = given.index
+    if type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1):
+        return None
+    return as_labels(index)

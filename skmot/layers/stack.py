@@ -1,0 +1,673 @@
+"""LayerStack: layers recorded over the same stimuli, indexed as one array."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from skmot._utils.array_api import (
+    NUMPY,
+    device_of,
+    device_reference,
+    is_foreign,
+    namespace_of,
+    select,
+)
+from skmot.layers.files import FileReference
+from skmot.layers.labels import as_labels, list_labels
+from skmot.layers.layout import layer_label
+from skmot.layers.reading import LazyLayers, Reading, as_2d, read_layers
+from skmot.layers.rows import as_index, check_rows, compose_rows
+
+
+class Leaf(NamedTuple):
+    """One array of a stack or of a stack nested within it.
+
+    Attributes
+    ----------
+    layer : array of shape (n_stimuli, n_units)
+        The array.
+    where : str
+        Name of the array in error messages.
+    top : int
+        Index of the layer of the outermost stack that the array is or belongs to.
+    weight : float
+        Weight of the array in that layer, where all layers of a nested stack have the
+        same weight.
+    """
+
+    layer: object
+    where: str
+    top: int
+    weight: float
+
+
+class LayerStack:
+    """Layers of one network over the same stimuli, which scikit-learn can split.
+
+    For scikit-learn, a stack is one array of shape (n_stimuli, n_units), with the units
+    of all layers, so cross-validation, pipelines and parameter searches can split and
+    shuffle its stimuli. The layers are stored separately. Indexing selects stimuli and
+    is lazy: no data is copied until a layer is accessed, and then only for that layer.
+
+    Parameters
+    ----------
+    layers : list, dict, DataFrame, array-like or LayerStack
+        A list of layers, each array-like of shape (n_stimuli, n_units); a dict of
+        layers, whose keys are their names; a DataFrame with two-level columns (layer,
+        unit); or one array, for a single layer. A layer may itself be a stack (or a
+        list or dict of layers), to nest checkpoints, runs or subjects.
+    names : sequence of hashable, default=None
+        Names of the layers. None uses the keys of a dict, the columns of a DataFrame or
+        the names of a stack. Other layers have no names.
+    stimuli : array-like of shape (n_stimuli,), default=None
+        Labels of the stimuli, which are preserved by indexing. If both sides of a
+        comparison have labels, these must be equal and in the same order. None uses the
+        index of DataFrames (except the default index 0, 1, 2, ...) or the labels of
+        nested stacks.
+
+    Attributes
+    ----------
+    layers : sequence of array of shape (n_stimuli, n_units) or LayerStack
+        The layers. Each layer is read when it is accessed.
+    names : tuple or None
+        Names of the layers.
+    n_layers : int
+        Number of layers.
+    stimuli : ndarray of shape (n_stimuli,) or None
+        Labels of the stimuli.
+    shape : tuple of int
+        Number of stimuli and total number of units.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, a layer is not two-dimensional, or the layers differ in
+        their stimuli, array library or device.
+    TypeError
+        If a layer is sparse, or if the stack is indexed by anything except stimuli.
+
+    Notes
+    -----
+    If scikit-learn's `array_api_dispatch
+    <https://scikit-learn.org/stable/modules/array_api.html>`__ is enabled, arrays of
+    other libraries stay in their library and on their device. Otherwise they are
+    converted to numpy arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> rng = np.random.default_rng(0)
+    >>> v1, v2 = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    >>> stack = LayerStack({"V1": v1, "V2": v2})
+    >>> stack
+    LayerStack(6 stimuli, 2 layers: V1 (4 units), V2 (3 units))
+    >>> stack.shape
+    (6, 7)
+    >>> stack[[0, 2]].layer("V2").shape
+    (2, 3)
+    """
+
+    # Python would iterate over the stimuli of a stack, because it has a length and can
+    # be indexed. A user who writes `for layer in stack` means the layers.
+    __iter__ = None
+
+    def __init__(self, layers, names=None, stimuli=None):
+        if isinstance(layers, LayerStack):
+            self.__dict__.update(layers.__dict__)
+        else:
+            self._set_layers(read_layers(layers, LayerStack))
+        if names is not None:
+            self._names = _check_names(names, self._bases)
+        if stimuli is not None:
+            self._labels = as_labels(stimuli)
+            if len(self._labels) != len(self):
+                raise ValueError(
+                    f"`stimuli` has {len(self._labels)} labels, but the layers have "
+                    f"{len(self)} stimuli."
+                )
+
+    @classmethod
+    def _of(cls, reading):
+        """Return the stack of the layers in a `Reading`."""
+        stack = cls.__new__(cls)
+        stack._set_layers(reading)
+        return stack
+
+    def _set_layers(self, given):
+        if len(given.bases) == 0:
+            raise ValueError("A LayerStack needs at least one layer, got none.")
+        self._names = _check_names(given.names, given.bases)
+        _check_one_device(given.bases, self._names)
+        self._bases = tuple(given.bases)
+        self._rows = range(_common_length(given.bases, self._names))
+        self._labels = given.stimuli
+
+    # -- access to the layers ------------------------------------------------------
+
+    @property
+    def layers(self):
+        """Sequence of the layers, each of which is read when it is accessed."""
+        return LazyLayers(self)
+
+    @property
+    def names(self):
+        """Names of the layers, or None."""
+        return self._names
+
+    @property
+    def n_layers(self):
+        """Number of layers."""
+        return len(self._bases)
+
+    @property
+    def stimuli(self):
+        """Labels of the stimuli, or None."""
+        return self._labels
+
+    def layer(self, name):
+        """Return the layer with the given name.
+
+        Parameters
+        ----------
+        name : hashable
+            One of :attr:`names`.
+
+        Returns
+        -------
+        layer : array of shape (n_stimuli, n_units) or LayerStack
+            The layer.
+
+        Raises
+        ------
+        KeyError
+            If no layer has this name.
+        """
+        if self._names is None:
+            raise KeyError(
+                f"{name!r}: the layers of this stack have no names; index `.layers`."
+            )
+        if name not in self._names:
+            raise KeyError(f"{name!r}: the layers are {list(self._names)}.")
+        return self.layers[self._names.index(name)]
+
+    def with_stimuli(self, stimuli):
+        """Return a stack of the same layers with other stimulus labels or no labels.
+
+        Parameters
+        ----------
+        stimuli : array-like of shape (n_stimuli,) or None
+            New labels. None removes the labels, so that the stack can be compared with
+            any stack of the same number of stimuli, for instance in a shuffled control.
+
+        Returns
+        -------
+        stack : LayerStack
+            A stack that shares the layers of this stack.
+
+        Raises
+        ------
+        ValueError
+            If the number of labels is not the number of stimuli.
+        """
+        stack = LayerStack(self, stimuli=stimuli)
+        if stimuli is None:
+            stack._labels = None
+        return stack
+
+    @property
+    def widths(self):
+        """Number of units of each layer. For a nested stack, this is its total."""
+        return tuple(base.shape[1] for base in self._bases)
+
+    @property
+    def structure(self):
+        """Names and widths of the layers at all levels of nesting.
+
+        This is a tuple (names, parts). `names` can be None. `parts` has one element per
+        layer: its number of units, or the structure of a nested stack.
+        """
+        return self._names, tuple(
+            base.structure if isinstance(base, LayerStack) else base.shape[1]
+            for base in self._bases
+        )
+
+    # -- access to all arrays, including those of nested stacks --------------------
+
+    def leaves(self, where="X"):
+        """Iterate over all arrays of the stack, including those of nested stacks.
+
+        Parameters
+        ----------
+        where : str, default="X"
+            Name of the stack in error messages.
+
+        Yields
+        ------
+        leaf : Leaf
+            An array, `layer`; its name in error messages, `where`; the index of the
+            layer of this stack that it is or belongs to, `top`; and its weight in that
+            layer, `weight`. Each array is read when the iteration reaches it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmot import LayerStack
+        >>> runs = LayerStack({"run 1": [np.ones((5, 2)), np.ones((5, 3))]})
+        >>> for leaf in runs.leaves():
+        ...     print(leaf.where, leaf.layer.shape, leaf.weight)
+        X, layer 'run 1', layer 0 (5, 2) 0.5
+        X, layer 'run 1', layer 1 (5, 3) 0.5
+        """
+        return self._leaves(lambda index: f"{where}, {layer_label(index, self._names)}")
+
+    def _leaves(self, where):
+        """Yield the leaves, where `where(index)` returns the name of a layer."""
+        for index, layer in enumerate(self.layers):
+            for leaf in leaves_of(layer, where(index)):
+                yield leaf._replace(top=index)
+
+    def map(self, function, *values):
+        """Apply a function to every array and return a stack of the results.
+
+        Parameters
+        ----------
+        function : callable
+            Function that takes an array and the corresponding element of each sequence
+            in `values`, and returns an array.
+        *values : sequence
+            Further arguments of the function, with one element per array, in the order
+            of :meth:`leaves`.
+
+        Returns
+        -------
+        stack : LayerStack
+            Stack of the results, with the names and labels of this stack.
+
+        Raises
+        ------
+        ValueError
+            If the length of a sequence is not the number of arrays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmot import LayerStack
+        >>> stack = LayerStack({"V1": np.ones((5, 2)), "V2": np.ones((5, 3))})
+        >>> stack.map(lambda layer: layer[:, :1])
+        LayerStack(5 stimuli, 2 layers: V1 (1 units), V2 (1 units))
+        """
+        results = [
+            function(leaf.layer, *arguments)
+            for leaf, *arguments in zip(self.leaves(), *values, strict=True)
+        ]
+        return self._replace_arrays(iter(results), self._labels)
+
+    def _replace_arrays(self, arrays, labels):
+        """Return a stack of the same structure with other arrays."""
+        layers = [
+            base._replace_arrays(arrays, labels)
+            if isinstance(base, LayerStack)
+            else as_2d(next(arrays), layer_label(index, self._names))
+            for index, base in enumerate(self._bases)
+        ]
+        stack = LayerStack._of(Reading(layers, "stack", self._names))
+        return stack if labels is None else stack.with_stimuli(labels)
+
+    # -- interface of one array, for scikit-learn and numpy ------------------------
+
+    @property
+    def shape(self):
+        """Number of stimuli and total number of units."""
+        return (len(self._rows), sum(self.widths))
+
+    @property
+    def ndim(self):
+        """Number of dimensions, which is 2."""
+        return 2
+
+    @property
+    def size(self):
+        """Number of stimuli times total number of units."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self):
+        """Common dtype of all layers."""
+        xp = namespace_of(self._sample)
+        return xp.result_type(*(base.dtype for base in self._bases))
+
+    @property
+    def device(self):
+        """Device of all layers, as defined by the array API standard."""
+        return device_of(self._sample)
+
+    @property
+    def _sample(self):
+        """One of the arrays, which all have the same namespace and device."""
+        base = self._bases[0]
+        return base._sample if isinstance(base, LayerStack) else base
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, key):
+        rows = check_rows(key, len(self))
+        stack = LayerStack.__new__(LayerStack)
+        stack._bases = self._bases
+        stack._names = self._names
+        stack._rows = compose_rows(self._rows, rows)
+        stack._labels = None if self._labels is None else self._labels[as_index(rows)]
+        return stack
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError(
+                "A LayerStack stores its layers separately: side by side they are a "
+                "copy."
+            )
+        # Cast like `np.asarray`, which also converts numeric objects to numbers.
+        return np.concatenate(
+            [np.asarray(layer) for layer in self.layers],
+            axis=1,
+            dtype=dtype,
+            casting="unsafe",
+        )
+
+    def __array_function__(self, function, types, args, kwargs):
+        if function in (np.concatenate, np.take):
+            stacked = _STACKED[function](*args, **kwargs)
+            if stacked is not NotImplemented:
+                return stacked
+        # All other functions receive the layers side by side, as in `np.asarray`.
+        return function(*_as_arrays(args), **_as_arrays(kwargs))
+
+    def __array_namespace__(self, *, api_version=None):
+        # numpy's `take`, `concat` and `asarray` call `__array_function__`, so with
+        # array API dispatch rows are also selected layer by layer. Other libraries
+        # have no such protocol and need a namespace of their own.
+        if is_foreign(self._sample):
+            return _stack_namespace(namespace_of(self._sample))
+        return NUMPY
+
+    def __repr__(self):
+        names = self._names or range(self.n_layers)
+        described = ", ".join(
+            f"{name} ({width} units)"
+            for name, width in zip(names, self.widths, strict=True)
+        )
+        plural = "" if self.n_layers == 1 else "s"
+        return (
+            f"LayerStack({len(self)} stimuli, {self.n_layers} layer{plural}: "
+            f"{described})"
+        )
+
+    # -- pickling: memory-mapped layers become references to their files -----------
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        state["_bases"] = tuple(FileReference.of(base) for base in self._bases)
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._bases = tuple(
+            base.open() if isinstance(base, FileReference) else base
+            for base in state["_bases"]
+        )
+
+    def _layer(self, index):
+        layer = self._bases[index]
+        if not (isinstance(self._rows, range) and self._rows == range(layer.shape[0])):
+            layer = _take_rows(layer, self._rows)
+        if isinstance(layer, LayerStack):
+            # A nested stack has the labels of this stack, which may have been changed.
+            layer = LayerStack(layer)
+            layer._labels = self._labels
+        return layer
+
+
+def leaves_of(layer, where):
+    """Iterate over the arrays of a layer, which is one array unless it is a stack.
+
+    Parameters
+    ----------
+    layer : array of shape (n_stimuli, n_units) or LayerStack
+        The layer.
+    where : str
+        Name of the layer in error messages.
+
+    Yields
+    ------
+    leaf : Leaf
+        An array, with `top` 0 and its weight in the layer.
+    """
+    if not isinstance(layer, LayerStack):
+        yield Leaf(layer, where, 0, 1.0)
+        return
+    for leaf in layer.leaves(where):
+        yield leaf._replace(top=0, weight=leaf.weight / layer.n_layers)
+
+
+def device_of_layers(stack):
+    """Return an empty array in the namespace and on the device of a stack's layers."""
+    return device_reference(stack._sample)
+
+
+def side_by_side(layers):
+    """Concatenate the units of several arrays. A single array is returned unchanged."""
+    layers = list(layers)
+    if len(layers) == 1:
+        return layers[0]
+    return namespace_of(*layers).concat(layers, axis=1)
+
+
+def _take_rows(layer, rows):
+    """Return some rows of a layer, as a view if they are evenly spaced."""
+    index = as_index(rows)
+    if not is_foreign(layer) or isinstance(layer, LayerStack):
+        return layer[index]
+    if isinstance(index, slice) and (index.step is None or index.step > 0):
+        return layer[index, :]
+    # Some libraries do not support negative steps.
+    return select(layer, np.asarray(rows), axis=0)
+
+
+def align_stimuli(*stacks):
+    """Select the stimuli that all stacks have, in the order of the first stack.
+
+    Parameters
+    ----------
+    *stacks : LayerStack, list, dict, DataFrame or array-like
+        One or more stacks with stimulus labels (`stimuli`).
+
+    Returns
+    -------
+    stacks : list of LayerStack
+        The same layers with the common stimuli only, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If no stack is given, a stack has no labels or the same label twice, or no label
+        is common to all stacks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack, align_stimuli
+    >>> a = LayerStack([np.eye(3)], stimuli=["cat", "dog", "owl"])
+    >>> b = LayerStack([np.eye(3)], stimuli=["owl", "eel", "cat"])
+    >>> a, b = align_stimuli(a, b)
+    >>> a.stimuli.tolist(), b.stimuli.tolist()
+    (['cat', 'owl'], ['cat', 'owl'])
+    """
+    stacks = [
+        stack if isinstance(stack, LayerStack) else LayerStack(stack)
+        for stack in stacks
+    ]
+    if not stacks:
+        raise ValueError("align_stimuli needs at least one stack, got none.")
+    positions = []
+    for number, stack in enumerate(stacks):
+        if stack.stimuli is None:
+            raise ValueError(
+                f"Stack {number} has no stimulus labels: give them with "
+                "`LayerStack(layers, stimuli=labels)`."
+            )
+        labels = list_labels(stack.stimuli)
+        position = {label: row for row, label in enumerate(labels)}
+        if len(position) != len(labels):
+            repeated = next(
+                label for row, label in enumerate(labels) if position[label] != row
+            )
+            raise ValueError(
+                f"Stack {number} has the stimulus {repeated!r} more than once: average "
+                "its repeats or select one of them first."
+            )
+        positions.append(position)
+    common = [
+        label
+        for label in positions[0]
+        if all(label in other for other in positions[1:])
+    ]
+    if not common:
+        raise ValueError("The stacks have no stimulus in common.")
+    return [
+        stack[np.array([position[label] for label in common], dtype=np.intp)]
+        for stack, position in zip(stacks, positions, strict=True)
+    ]
+
+
+# -- numpy functions that return stacks ----------------------------------------------
+
+
+def _concatenate(arrays, axis=0, out=None, **kwargs):
+    """Concatenate stacks along the stimuli, as `np.concatenate` for each layer."""
+    if axis not in (0, -2) or out is not None or not _only_stacks(arrays):
+        return NotImplemented
+    first = arrays[0]
+    for other in arrays[1:]:
+        if other.structure != first.structure:
+            raise ValueError(
+                f"Stacks of other layers cannot be joined: {first!r} and {other!r}."
+            )
+    layers = [
+        _join([stack.layers[index] for stack in arrays], **kwargs)
+        for index in range(first.n_layers)
+    ]
+    labels = None
+    if all(stack.stimuli is not None for stack in arrays):
+        labels = np.concatenate([stack.stimuli for stack in arrays])
+    return LayerStack(layers, names=first.names, stimuli=labels)
+
+
+def _join(parts, **kwargs):
+    first = parts[0]
+    if is_foreign(first._sample if isinstance(first, LayerStack) else first):
+        return namespace_of(first).concat(parts, axis=0)
+    return np.concatenate(parts, **kwargs)
+
+
+def _take(stack, indices, axis=None, out=None, mode="raise"):
+    """Select stimuli, as `np.take`, which the array API uses instead of indexing."""
+    if not isinstance(stack, LayerStack) or axis not in (0, -2) or out is not None:
+        return NotImplemented
+    if mode != "raise":
+        return NotImplemented
+    return stack[indices]
+
+
+_STACKED = {np.concatenate: _concatenate, np.take: _take}
+
+
+class _StackNamespace:
+    """Namespace of another library, with `take` and `concat` that support stacks."""
+
+    def __init__(self, xp):
+        self._xp = xp
+
+    def __getattr__(self, name):
+        return getattr(self._xp, name)
+
+    def take(self, array, indices, /, *, axis=None):
+        stacked = _take(array, indices, axis=axis)
+        if stacked is not NotImplemented:
+            return stacked
+        return self._xp.take(array, indices, axis=axis)
+
+    def concat(self, arrays, /, *, axis=0):
+        stacked = _concatenate(arrays, axis=axis)
+        if stacked is not NotImplemented:
+            return stacked
+        return self._xp.concat(arrays, axis=axis)
+
+
+@lru_cache
+def _stack_namespace(xp):
+    """Return the stack namespace of a library, always the same object.
+
+    Namespaces are compared by identity.
+    """
+    return _StackNamespace(xp)
+
+
+def _only_stacks(arrays):
+    return len(arrays) > 0 and all(isinstance(array, LayerStack) for array in arrays)
+
+
+def _as_arrays(value):
+    if isinstance(value, LayerStack):
+        return np.asarray(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_as_arrays(element) for element in value)
+    if isinstance(value, dict):
+        return {key: _as_arrays(element) for key, element in value.items()}
+    return value
+
+
+# -- checks ------------------------------------------------------------------------
+
+
+def _check_names(names, bases):
+    if names is None:
+        return None
+    names = tuple(names)
+    if len(names) != len(bases):
+        raise ValueError(f"`names` has {len(names)} names for {len(bases)} layers.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"`names` must differ from each other; got {list(names)}.")
+    return names
+
+
+def _check_one_device(bases, names):
+    """Raise an error unless all layers have the same library and device."""
+    places = [
+        (namespace_of(sample).__name__, device_of(sample))
+        for sample in (
+            base._sample if isinstance(base, LayerStack) else base for base in bases
+        )
+    ]
+    for index, place in enumerate(places):
+        if place != places[0]:
+            found = [f"{name} on {device}" for name, device in (places[0], place)]
+            raise ValueError(
+                f"{layer_label(0, names)} is of {found[0]} and "
+                f"{layer_label(index, names)} of {found[1]}: all layers of a network "
+                "must be arrays of one library, on one device. Move them first."
+            )
+
+
+def _common_length(bases, names):
+    lengths = [base.shape[0] for base in bases]
+    for index, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples: "
+                f"{layer_label(0, names)} has {lengths[0]} stimuli and "
+                f"{layer_label(index, names)} has {length}. All layers of a network "
+                "must be recorded over the same stimuli."
+            )
+    return lengths[0]

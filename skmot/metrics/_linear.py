@@ -1,0 +1,245 @@
+"""Linear predictivity: ridge regression with a penalty chosen on validation stimuli."""
+
+import math
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.utils import check_random_state
+
+from skmot._units import (
+    check_some_live,
+    column_correlations,
+    mean_over_units,
+    standardize,
+    unit_statistics,
+    warn_about_dead_units,
+)
+from skmot._utils.array_api import check_numpy
+from skmot.layers.checks import check_pair
+
+# Penalties of paper 1, section 3.3.
+ALPHAS = tuple(np.logspace(-4, 4, 8))
+# Correlations and regressions need at least two stimuli.
+_LEAST_PART = 2
+
+
+def linear_predictivity_score(
+    X, Y, *, alphas=None, validation_size=0.1, test_size=0.2, random_state=None
+):
+    """Linear predictivity: how well a ridge regression from X predicts Y.
+
+    The protocol is that of [1]_, section 3.3. The stimuli are split at random into
+    training, validation and test parts (70/10/20). Regressions are fitted to the
+    training part, and the penalty with the highest mean correlation on the validation
+    part is chosen for all units of Y. The regression with this penalty is refitted to
+    both parts and scored on the test part.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_stimuli, n_units_x)
+        Responses of the population to predict from.
+    Y : array-like of shape (n_stimuli, n_units_y)
+        Responses of the population to predict, to the same stimuli.
+    alphas : array-like of shape (n_alphas,), default=None
+        Candidate penalties of the squared coefficients between standardised units. None
+        means 8 penalties from 1e-4 to 1e4, equally spaced in their logarithm.
+    validation_size, test_size : float, default=0.1, 0.2
+        Fraction of the stimuli in each part. Each part has at least two stimuli.
+    random_state : int, RandomState instance or None, default=None
+        Controls the randomness of the split. Pass an int for reproducible output across
+        multiple function calls.
+
+    Returns
+    -------
+    score : float
+        Pearson correlation between recorded and predicted responses to the test part,
+        averaged over units of Y; from -1 to 1, not symmetric. Units that are constant
+        over the test part are left out. Units with a constant prediction count as 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part would have fewer than two stimuli, a penalty is not positive, every
+        unit of Y is constant over a part, or the input is invalid, as in
+        :func:`procrustes_distance`.
+
+    Warns
+    -----
+    DeadUnitWarning
+        If units are constant over the stimuli.
+
+    See Also
+    --------
+    skmot.LinearPredictivity : The estimator.
+
+    References
+    ----------
+    .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
+       representations that captures single-neuron tuning. UniReps, PMLR, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot.metrics import linear_predictivity_score
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 5))
+    >>> Y = X @ rng.normal(size=(5, 9))
+    >>> round(linear_predictivity_score(X, Y, random_state=0), 3)
+    1.0
+    """
+    X, Y = check_pair(X, Y)
+    check_numpy(X, "linear_predictivity_score")
+    statistics = [unit_statistics(X), unit_statistics(Y)]
+    for part, where in zip(statistics, ["X", "Y"], strict=True):
+        check_some_live(part.live, where)
+    warn_about_dead_units(
+        [part.dead_units for part in statistics], ["X", "Y"], stacklevel=3
+    )
+    alphas = check_alphas(alphas)
+    test, validation, training = split_stimuli(
+        len(X), (test_size, validation_size), random_state
+    )
+    kept = np.concatenate([training, validation])
+    source, target = unit_statistics(X[kept]), unit_statistics(Y[kept])
+    # The validation part comes last in `kept`.
+    regression, _ = fit_on_validation(
+        ridges(alphas),
+        standardize(X[kept], source),
+        standardize(Y[kept], target),
+        np.arange(len(training), len(kept)),
+        "Y",
+    )
+    predicted = standardize(X[test], source) @ coefficients_of(regression, Y)
+    return mean_over_units(column_correlations(Y[test], predicted), "Y")
+
+
+def check_alphas(alphas):
+    """Check the candidate penalties and convert them to an array.
+
+    Parameters
+    ----------
+    alphas : array-like of shape (n_alphas,) or None
+        Penalties. None means the default penalties.
+
+    Returns
+    -------
+    alphas : ndarray of shape (n_alphas,)
+        Positive and finite penalties in float64.
+
+    Raises
+    ------
+    ValueError
+        If there is no penalty, or one is not positive or not finite.
+    """
+    alphas = np.asarray(ALPHAS if alphas is None else alphas, dtype=np.float64)
+    if (
+        alphas.ndim != 1
+        or alphas.size == 0
+        or not (np.isfinite(alphas) & (alphas > 0)).all()
+    ):
+        raise ValueError(
+            "`alphas` must be a list of penalties, each positive and finite; got "
+            f"{alphas.tolist()}."
+        )
+    return alphas
+
+
+def split_stimuli(n_stimuli, shares, random_state):
+    """Split stimuli at random into parts of given sizes, and the rest.
+
+    Parameters
+    ----------
+    n_stimuli : int
+        Number of stimuli.
+    shares : sequence of float
+        Fraction of the stimuli in each part except the last. Sizes are rounded up to
+        whole stimuli, as in scikit-learn, and are at least two.
+    random_state : int, RandomState instance or None
+        Controls the randomness of the split.
+
+    Returns
+    -------
+    parts : list of ndarray of int
+        Indices of the stimuli in each part. The last part is the rest.
+
+    Raises
+    ------
+    ValueError
+        If a fraction is not between 0 and 1, or fewer than two stimuli are left for the
+        last part.
+    """
+    for share in shares:
+        if not 0 < share < 1:
+            raise ValueError(
+                f"Fractions of the stimuli must be between 0 and 1; got {share}."
+            )
+    sizes = [max(_LEAST_PART, math.ceil(share * n_stimuli)) for share in shares]
+    if n_stimuli - sum(sizes) < _LEAST_PART:
+        raise ValueError(
+            f"n_samples={n_stimuli} stimuli cannot be split into parts of {sizes} for "
+            f"validation and test and {_LEAST_PART} or more for training: give more "
+            "stimuli, or make the fractions smaller."
+        )
+    order = check_random_state(random_state).permutation(n_stimuli)
+    return np.split(order, np.cumsum(sizes))
+
+
+def ridges(alphas):
+    """Return a ridge regression for each penalty, in decreasing order."""
+    return [Ridge(float(alpha)) for alpha in np.sort(alphas)[::-1]]
+
+
+def coefficients_of(regression, Y):
+    """Return coefficients of shape (n_units_x, n_units_y), with the dtype of Y."""
+    coefficients = regression.coef_.reshape(Y.shape[1], -1).T
+    return coefficients.astype(Y.dtype, copy=False)
+
+
+def fit_on_validation(regressors, X, Y, validation, where):
+    """Choose a regressor on a validation part and refit it to all stimuli.
+
+    Parameters
+    ----------
+    regressors : list of regressors
+        Unfitted candidate regressors. Each is fitted to the stimuli outside the
+        validation part.
+    X, Y : ndarray of shape (n_stimuli, n_units_x) and (n_stimuli, n_units_y)
+        Standardised units. Constant units are 0.
+    validation : ndarray of int
+        Indices of the stimuli in the validation part. If every unit of Y is constant
+        over them, one more stimulus is added, because no correlation would be defined.
+    where : str
+        Name of Y in error messages.
+
+    Returns
+    -------
+    regressor : regressor
+        Best regressor, fitted to all stimuli. Ties give the first one.
+    score : float
+        Correlation of recorded and predicted responses to the validation part, averaged
+        over units.
+    """
+    # In float32 a penalty of 1e-4 is smaller than the rounding error of X'X for
+    # thousands of stimuli.
+    X, Y = X.astype(np.float64, copy=False), Y.astype(np.float64, copy=False)
+    varied = (Y[validation[0]] != Y).any(axis=1)
+    if not varied[validation].any():
+        validation = np.append(validation, varied.argmax())
+    training = np.delete(np.arange(len(X)), validation)
+    best, best_score = None, -np.inf
+    for regressor in regressors:
+        regressor.fit(X[training], Y[training])
+        predicted = np.reshape(regressor.predict(X[validation]), (len(validation), -1))
+        if not np.isfinite(predicted).all():
+            raise ValueError(
+                f"{type(regressor).__name__} predicted NaN or infinity for {where} "
+                "(its validation part)."
+            )
+        score = mean_over_units(
+            column_correlations(Y[validation], predicted),
+            f"{where} (its validation part)",
+        )
+        if score > best_score:
+            best, best_score = regressor, score
+    return clone(best).fit(X, Y), best_score

@@ -1,0 +1,145 @@
+"""RSA and CKA: comparisons of the similarity structure over stimuli."""
+
+from abc import abstractmethod
+
+from skmot._units import tuning_curves
+from skmot._utils.docstrings import shared_docs
+from skmot.base import PairComparison, Solution, read_side_by_side
+from skmot.metrics._geometries import cka_geometry, compare_geometries, rsa_geometry
+
+
+class GeometryComparison(PairComparison):
+    """Base class of RSA and CKA, which compare the geometry of two populations.
+
+    The geometry of a population is an array of shape (n_pairs,) with one entry for each
+    pair of stimuli. The scalar product of two geometries is their similarity. `fit`
+    computes the geometry of each population once.
+    """
+
+    _runs_in_threads = True
+    # Whether units are centred before the geometry is computed.
+    _center = True
+
+    @abstractmethod
+    def _describe_geometry(self, units, where):
+        """Compute the geometry of an array of live units with one scale per layer."""
+
+    def _prepare(self, leaves, statistics):
+        layer, where = read_side_by_side(leaves)
+        curves = tuning_curves(layer, statistics, "sqeuclidean", center=self._center)
+        return self._describe_geometry(curves.vectors, where)
+
+    def _prepared_bytes(self, n_stimuli, statistics):
+        return 8 * n_stimuli * (n_stimuli - 1) // 2
+
+    def _solve(self, source, target):
+        return Solution(cost=1.0 - compare_geometries(source, target))
+
+
+@shared_docs
+class RSA(GeometryComparison):
+    """Representational similarity analysis: a cost without predictions.
+
+    Compares the representational dissimilarity matrices (RDMs) of two populations by
+    the Spearman correlation of their upper triangles ([1]_). The entry of an RDM for
+    two stimuli is 1 minus the correlation over units between the responses to them.
+    Units are not standardised.
+
+    Attributes
+    ----------
+    cost_ : float
+        1 - the Spearman correlation, from 0 to 2; lower is more alike. It is symmetric.
+        It is 1 if a population has a single unit, because all entries of its RDM are
+        equal.
+    <<cost attributes>>
+
+    See Also
+    --------
+    CKA : Comparison of scalar products, also without predictions.
+    skmot.metrics.rsa_score : The score of two arrays, without an estimator.
+
+    Notes
+    -----
+    RSA needs at least three stimuli. During a fit it stores S (S - 1) / 2 numbers for
+    each layer, where S is the number of stimuli. It is not a regressor and has neither
+    `predict` nor `score`.
+
+    References
+    ----------
+    .. [1] N. Kriegeskorte, M. Mur, P. Bandettini. Representational similarity analysis:
+       connecting the branches of systems neuroscience. Frontiers in Systems
+       Neuroscience, 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import RSA
+    >>> X = np.random.default_rng(0).normal(size=(30, 8))
+    >>> round(RSA().fit(X, 2 * X[:, ::-1]).cost_, 6)
+    0.0
+    """
+
+    _center = False
+
+    def _describe_geometry(self, units, where):
+        return rsa_geometry(units, where)
+
+
+@shared_docs
+class CKA(GeometryComparison):
+    """Linear centred kernel alignment: a cost without predictions.
+
+    Compares the scalar products between the responses to each pair of stimuli. Units
+    are centred, but individual units are not scaled.
+
+    Parameters
+    ----------
+    debiased : bool, default=True
+        Whether to use the unbiased estimator of HSIC ([2]_, [3]_), which needs at least
+        four stimuli. The CKA of independent populations is then about 0, whatever their
+        number of units. The plain CKA ([1]_) increases with the number of units.
+
+    Attributes
+    ----------
+    cost_ : float
+        1 - CKA; lower is more alike. It ranges from 0 to 1, or from 0 to 2 if
+        `debiased`. It is symmetric.
+    <<cost attributes>>
+
+    See Also
+    --------
+    RSA : Comparison of ranks of dissimilarities, also without predictions.
+    skmot.metrics.linear_cka : The score of two arrays, without an estimator.
+
+    Notes
+    -----
+    During a fit CKA stores about S^2 / 2 numbers for each layer, where S is the number
+    of stimuli. It is not a regressor and has neither `predict` nor `score`.
+
+    References
+    ----------
+    .. [1] S. Kornblith, M. Norouzi, H. Lee, G. Hinton. Similarity of neural network
+       representations revisited. ICML, 2019.
+    .. [2] L. Song, A. Smola, A. Gretton, J. Bedo, K. Borgwardt. Feature selection via
+       dependence maximization. JMLR, 2012.
+    .. [3] T. Nguyen, M. Raghu, S. Kornblith. Do wide and deep networks learn the same
+       things? Uncovering how neural network representations vary with width and depth.
+       ICLR, 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import CKA
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(50, 100)), rng.normal(size=(50, 200))
+    >>> round(CKA().fit(X, y).cost_, 1), round(CKA(debiased=False).fit(X, y).cost_, 1)
+    (1.0, 0.3)
+    """
+
+    _parameter_constraints = {"debiased": ["boolean"]}
+
+    def __init__(self, debiased=True):
+        self.debiased = debiased
+
+    def _describe_geometry(self, units, where):
+        return cka_geometry(units, self.debiased, where)

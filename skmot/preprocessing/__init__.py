@@ -1,0 +1,14 @@
+"""Transformers that transform each layer separately."""
+
+from skmot.preprocessing.layerwise import LayerwiseTransformer
+from skmot.preprocessing.repeats import average_repeats
+from skmot.preprocessing.selectors import ReliabilitySelector, UnitSubsampler
+from skmot.preprocessing.target import TransformedTargetLayers
+
+__all__ = [
+    "LayerwiseTransformer",
+    "ReliabilitySelector",
+    "TransformedTargetLayers",
+    "UnitSubsampler",
+    "average_repeats",
+]

@@ -1,0 +1,71 @@
+"""Function that averages the trials of each stimulus."""
+
+import numpy as np
+
+from skmot._repeats import average_trials, stimulus_codes
+from skmot.layers.checks import check_layer
+from skmot.layers.labels import as_labels
+from skmot.layers.sides import as_stack
+
+
+def average_repeats(stack, groups=None):
+    """Average the trials of each stimulus in all layers.
+
+    Parameters
+    ----------
+    stack : LayerStack, list, dict, DataFrame or array-like
+        Layers, each of shape (n_trials, n_units). Trials with equal labels in `stimuli`
+        are repeats of one stimulus.
+    groups : array-like of shape (n_trials,), default=None
+        Stimulus labels. None uses the labels of the stack.
+
+    Returns
+    -------
+    averages : LayerStack of shape (n_stimuli, n_units)
+        Averages, one row per stimulus, in the order of first occurrence and with the
+        stimuli as labels. They are computed in float64, one layer at a time, and have
+        the precision of the layer, float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, their number is not the number of trials, or responses
+        are not numeric and finite.
+
+    See Also
+    --------
+    ReliabilitySelector : Selects units with similar responses to repeats.
+    skmot.metrics.noise_ceiling : Highest possible score of predicted averages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> from skmot.preprocessing import average_repeats
+    >>> trials = LayerStack([[[1.0], [5.0], [3.0]]], stimuli=["cat", "dog", "cat"])
+    >>> averages = average_repeats(trials)
+    >>> averages.stimuli.tolist(), averages.layers[0].ravel().tolist()
+    (['cat', 'dog'], [2.0, 5.0])
+    """
+    stack, _ = as_stack(stack)
+    labels = stack.stimuli if groups is None else as_labels(groups)
+    if labels is None:
+        raise ValueError(
+            "The stack has no stimulus labels, so which trials are repeats of one "
+            "stimulus is not known: give `groups`, one label per trial."
+        )
+    if len(labels) != len(stack):
+        raise ValueError(
+            f"`groups` has {len(labels)} labels, but the layers have {len(stack)} "
+            "trials."
+        )
+    codes = stimulus_codes(labels)
+    _, first = np.unique(codes, return_index=True)
+    names = [leaf.where for leaf in stack.leaves("stack")]
+
+    def average(layer, where):
+        return average_trials(check_layer(layer, where), codes)
+
+    # The labels of the trials do not fit the averages, which have fewer rows.
+    averages = stack.with_stimuli(None).map(average, names)
+    return averages.with_stimuli(labels[first])

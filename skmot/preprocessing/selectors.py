@@ -1,0 +1,269 @@
+"""Transformers that select units of each layer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
+from skmot._utils.array_api import select
+from skmot._utils.sklearn import Interval, fit_context
+from skmot.preprocessing.layerwise import LayerTransformer
+
+
+class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
+    """Base class of the transformers that select units of each layer."""
+
+    def _transform_layer(self, learned, layer, where):
+        return select(layer, learned, axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class UnitSubsampler(UnitSelector, auto_wrap_output_keys=None):
+    """Select a random subset of the units of each layer.
+
+    Costs on the training stimuli depend on the number of units of a layer. Subsampling
+    shows how strong this effect is, and reduces the computing time for large networks.
+
+    Parameters
+    ----------
+    fraction : float, default=0.5
+        Fraction of the units of each layer to select, above 0 and at most 1. The number
+        of units is rounded, and at least one unit is selected.
+    random_state : int, RandomState instance or None, default=None
+        Controls the randomness of the selection. Pass an int for reproducible output
+        across multiple function calls.
+
+    Attributes
+    ----------
+    units_ : list of ndarray of int
+        Sorted indices of the selected units of each layer, with a list for each nested
+        stack.
+    n_features_in_ : int
+        Number of units of all layers.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the units. Defined only if `X` is a DataFrame with string columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> from skmot.preprocessing import UnitSubsampler
+    >>> stack = LayerStack([np.ones((5, 40)), np.ones((5, 10))])
+    >>> UnitSubsampler(fraction=0.1, random_state=0).fit_transform(stack)
+    LayerStack(5 stimuli, 2 layers: 0 (4 units), 1 (1 units))
+    """
+
+    _parameter_constraints = {
+        "fraction": [Interval(Real, 0, 1, closed="right")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, fraction=0.5, random_state=None):
+        self.fraction = fraction
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Select the units of each layer.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Layers, each of shape (n_stimuli, n_units).
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : UnitSubsampler
+            Fitted transformer.
+        """
+        random = check_random_state(self.random_state)
+
+        def choose(layer, where):
+            n_units = layer.shape[1]
+            n_kept = max(1, round(self.fraction * n_units))
+            return np.sort(random.permutation(n_units)[:n_kept])
+
+        self._learned = self._learn(self._read(X), choose)
+        self.units_ = self._layout.nest(self._learned)
+        return self
+
+
+class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
+    """Select the units of each layer that respond similarly to repeats of a stimulus.
+
+    The reliability of a unit is that of its average response to the training repeats of
+    each stimulus. It is estimated from correlations between averages of random halves
+    of the repeats, with the Spearman-Brown formula. It is the square of
+    :func:`skmot.metrics.noise_ceiling`. Test stimuli are not used.
+
+    Each row is one trial. Trials with equal labels in the stack's `stimuli` are repeats
+    of one stimulus. Splitters and pipelines preserve these labels. Use a splitter that
+    does not separate the repeats of a stimulus.
+
+    Parameters
+    ----------
+    threshold : float, default=0.2
+        Minimum reliability of the selected units. Constant units have no reliability
+        and are never selected.
+    reliabilities : array-like of shape (n_units,), list of them or float, default=None
+        Known reliabilities: one array per layer (a list of arrays for a nested stack),
+        or one number for all units. NaN if a unit has none. Stimulus labels are then
+        not needed. None estimates the reliabilities in `fit`.
+    n_halves : int, default=100
+        Number of random splits into halves.
+    random_state : int, RandomState instance or None, default=None
+        Controls the randomness of the splits into halves. Pass an int for reproducible
+        output across multiple function calls.
+
+    Attributes
+    ----------
+    reliabilities_ : list of ndarray of shape (n_units,)
+        Reliability of each unit, with a list for each nested stack. Estimates are from
+        0 to 1, and NaN for constant units.
+    units_ : list of ndarray of int
+        Sorted indices of the selected units of each layer, with a list for each nested
+        stack.
+    n_features_in_ : int
+        Number of units of all layers.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the units. Defined only if `X` is a DataFrame with string columns.
+
+    See Also
+    --------
+    TransformedTargetLayers : Applies a transformer to the target.
+    average_repeats : Averages the trials of each stimulus.
+    skmot.metrics.noise_ceiling : Square root of the reliability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> from skmot.preprocessing import ReliabilitySelector
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.repeat(rng.normal(size=(100, 4)), 2, axis=0)
+    >>> trials = signal * [1, 0, 1, 0] + rng.normal(size=(200, 4))
+    >>> stack = LayerStack({"V1": trials}, stimuli=np.repeat(np.arange(100), 2))
+    >>> selector = ReliabilitySelector(threshold=0.5, random_state=0).fit(stack)
+    >>> selector.units_
+    [array([0, 2])]
+    """
+
+    _parameter_constraints = {
+        "threshold": [Interval(Real, None, None, closed="neither")],
+        "reliabilities": ["array-like", Real, None],
+        "n_halves": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, threshold=0.2, *, reliabilities=None, n_halves=100, random_state=None
+    ):
+        self.threshold = threshold
+        self.reliabilities = reliabilities
+        self.n_halves = n_halves
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Select the units of each layer.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Layers, each of shape (n_trials, n_units). Stimulus labels with repeats are
+            required unless `reliabilities` are given.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : ReliabilitySelector
+            Fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels or no repeats, `reliabilities` have the wrong shape,
+            or all units of a layer are below the threshold.
+        """
+        stack = self._read(X)
+        if self.reliabilities is None:
+            find_reliabilities = self._estimator(stack)
+        else:
+            find_reliabilities = self._reader()
+
+        def choose(layer, where):
+            reliabilities = find_reliabilities(layer, where)
+            units = np.flatnonzero(reliabilities >= self.threshold)
+            if units.size == 0:
+                raise ValueError(
+                    f"No unit of {where} has a reliability of at least "
+                    f"{self.threshold}: the largest is {say_largest(reliabilities)}. "
+                    "Lower `threshold`, or leave the layer out."
+                )
+            return reliabilities, units
+
+        chosen = self._learn(stack, choose)
+        self._learned = [units for _, units in chosen]
+        self.reliabilities_ = self._layout.nest([values for values, _ in chosen])
+        self.units_ = self._layout.nest(self._learned)
+        return self
+
+    def _estimator(self, stack):
+        """Return a function that estimates the reliabilities of a layer."""
+        if stack.stimuli is None:
+            raise ValueError(
+                "X has no stimulus labels, so which trials are repeats of one stimulus "
+                "is not known: give them with `LayerStack(layers, stimuli=labels)`, or "
+                "give `reliabilities`."
+            )
+        codes = stimulus_codes(stack.stimuli)
+        random = check_random_state(self.random_state)
+        return lambda layer, where: split_half_reliability(
+            layer, codes, self.n_halves, random
+        )
+
+    def _reader(self):
+        """Return a function that returns the given reliabilities, layer by layer."""
+        if isinstance(self.reliabilities, Real):
+            return lambda layer, where: np.full(
+                layer.shape[1], self.reliabilities, dtype=np.float64
+            )
+        given = iter(list(_given_layers(self.reliabilities, self._layout.structure)))
+
+        def read(layer, where):
+            reliabilities = np.array(next(given), dtype=np.float64)
+            if reliabilities.shape != layer.shape[1:]:
+                raise ValueError(
+                    f"`reliabilities` of {where} has the shape {reliabilities.shape}, "
+                    f"but the layer has {layer.shape[1]} units: give one number per "
+                    "unit."
+                )
+            return reliabilities
+
+        return read
+
+
+def _given_layers(given, structure):
+    """Yield the given reliabilities of each array, in the order of `leaves`."""
+    names, parts = structure
+    if len(parts) == 1 and all(np.ndim(element) == 0 for element in given):
+        given = [given]
+    if len(given) != len(parts):
+        layers = f"{len(parts)} layer(s)"
+        raise ValueError(
+            f"`reliabilities` has {len(given)} arrays for {layers}"
+            f"{'' if names is None else f' {list(names)}'}: give one per layer."
+        )
+    for part, values in zip(parts, given, strict=True):
+        if isinstance(part, tuple):
+            yield from _given_layers(values, part)
+        else:
+            yield values

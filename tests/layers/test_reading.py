@@ -1,0 +1,144 @@
+"""Layers are read from lists, dicts, DataFrames and arrays."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from skmot import LayerStack
+from tests.layers.common import LABELS, N, two_level_frame
+
+# -- what layers are read from ---------------------------------------------------------
+
+NETWORKS = {
+    "list": lambda a, b: [a, b],
+    "tuple": lambda a, b: (a, b),
+    "dict": lambda a, b: {"V1": a, "V2": b},
+    "two-level frame": two_level_frame,
+    "list of lists": lambda a, b: [a.tolist(), b.tolist()],
+    "list of frames": lambda a, b: [pd.DataFrame(a), pd.DataFrame(b)],
+    "dict of frames": lambda a, b: {"V1": pd.DataFrame(a), "V2": pd.DataFrame(b)},
+    "stack": lambda a, b: LayerStack([a, b]),
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+def test_layers_stay_apart(make, v1, v2):
+    stack = LayerStack(make(v1, v2))
+    assert stack.n_layers == len(stack.layers) == 2
+    assert stack.widths == (4, 3)
+    assert np.array_equal(stack.layers[0], v1)
+    assert np.array_equal(stack.layers[1], v2)
+    assert np.array_equal(stack.layers[-1], v2)
+    assert [len(layer) for layer in stack.layers[:]] == [N, N]
+
+
+def test_lists_nest(v1, v2):
+    stack = LayerStack([[v1, v2], (v2, v1)])
+    assert [network.widths for network in stack.layers] == [(4, 3), (3, 4)]
+    framed = LayerStack({"run": two_level_frame(v1, v2)})
+    assert np.array_equal(framed.layer("run").layer("V1"), v1)
+
+
+@pytest.mark.parametrize("kind", ["dict", "two-level frame", "dict of frames"])
+def test_names_come_along(kind, v1, v2):
+    stack = LayerStack(NETWORKS[kind](v1, v2))
+    assert stack.names == ("V1", "V2")
+    assert np.array_equal(stack.layer("V2"), v2)
+
+
+@pytest.mark.parametrize("make", [lambda a: a, lambda a: a.tolist(), pd.DataFrame])
+def test_one_array_is_one_layer(make, v1):
+    stack = LayerStack(make(v1))
+    assert stack.n_layers == 1
+    assert np.array_equal(stack.layers[0], v1)
+
+
+def test_frame_of_missing_numbers_is_read_as_numbers():
+    column = pd.array([1, 2, None], dtype="Int64")
+    stack = LayerStack(pd.DataFrame({("V1", "a"): column, ("V1", "b"): [4, 5, 6]}))
+    assert stack.layers[0].dtype == np.float64
+    assert np.array_equal(stack.layers[0], [[1, 4], [2, 5], [np.nan, 6]], True)
+
+
+def test_layers_in_memory_are_not_copied(v1, v2):
+    stack = LayerStack([v1, np.asfortranarray(v2)])
+    assert np.shares_memory(stack.layers[0], v1)
+    assert stack.layers[1].flags.f_contiguous
+
+
+def test_the_layers_of_a_stack_read_as_layers():
+    source = [np.eye(4)[:, :2], np.eye(4)]
+    stack = LayerStack(source)
+    again = LayerStack(stack[1:].layers)
+    assert again.widths == (2, 4)
+    np.testing.assert_array_equal(again.layers[1], np.eye(4)[1:])
+    assert LayerStack([stack.layers, stack.layers]).layers[0].widths == (2, 4)
+
+
+# -- labels ----------------------------------------------------------------------------
+
+
+def test_index_of_a_frame_is_its_labels(v1, v2):
+    frame = two_level_frame(v1, v2)
+    assert LayerStack(frame).stimuli is None
+    assert LayerStack(frame.set_axis(LABELS)).stimuli.tolist() == LABELS
+    assert LayerStack(frame.iloc[3:]).stimuli.tolist() == list(range(3, N))
+    assert LayerStack(pd.DataFrame(v1, index=LABELS)).stimuli.tolist() == LABELS
+
+
+def test_frames_of_one_network_must_share_their_labels(v1, v2):
+    first = pd.DataFrame(v1, index=LABELS)
+    stack = LayerStack({"V1": first, "V2": v2, "V4": first})
+    assert stack.stimuli.tolist() == LABELS
+    swapped = pd.DataFrame(v2, index=[*LABELS[:10], "image11", "image10"])
+    with pytest.raises(ValueError, match=r"row 10 is 'image10'.*'image11' in .*'V2'"):
+        LayerStack({"V1": first, "V2": swapped})
+
+
+# -- what is refused -------------------------------------------------------------------
+
+SPARSE = [sparse.csr_array, sparse.csr_matrix, sparse.dok_array, sparse.dok_matrix]
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda a: a, "the layer"),
+        (lambda a: [np.ones((4, 2)), a], "layer 1"),
+        (lambda a: {"V1": np.ones((4, 2)), "V2": a}, "layer 'V2'"),
+    ],
+)
+def test_sparse_layer_is_an_error(kind, wrap, name):
+    with pytest.raises(TypeError, match=f"Sparse data was passed.*{name}"):
+        LayerStack(wrap(kind(np.eye(4))))
+
+
+@pytest.mark.parametrize("shape", [(N, 2, 3), (N, 2, 3, 3)])
+def test_layer_of_more_dimensions_names_the_reductions(shape, v1):
+    with pytest.raises(ValueError, match="layer 'V2' must be") as error:
+        LayerStack({"V1": v1, "V2": np.zeros(shape)})
+    assert f"Found array with dim {len(shape)}, while dim <= 2" in str(error.value)
+    assert "layer.mean(axis=(2, 3))" in str(error.value)
+    assert "layer.reshape(len(layer), -1)" in str(error.value)
+    assert "layer[:, -1]" in str(error.value)
+
+
+def test_layer_of_one_dimension_is_an_error(v1):
+    with pytest.raises(ValueError, match=r"(?s)Expected 2D.*got 1D.*layer 'V2'"):
+        LayerStack({"V1": v1, "V2": v1[:, 0]})
+
+
+def test_frame_of_deeper_columns_is_an_error(v1):
+    columns = pd.MultiIndex.from_product([["run"], ["V1", "V2"], [0, 1]])
+    with pytest.raises(ValueError, match="3 levels: two are read"):
+        LayerStack(pd.DataFrame(v1, columns=columns))
+
+
+def test_masked_entries_are_an_error(v1):
+    hidden = np.ma.array(v1, mask=v1 > 1)
+    assert hidden.mask.any()
+    with pytest.raises(ValueError, match="layer 'V1' has masked entries"):
+        LayerStack({"V1": hidden})
+    assert LayerStack({"V1": np.ma.array(v1)}).shape == v1.shape

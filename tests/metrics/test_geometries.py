@@ -1,0 +1,126 @@
+"""RSA and CKA: the definitions, other libraries, and laws."""
+
+import numpy as np
+import pytest
+from rsatoolbox.data import Dataset
+from rsatoolbox.rdm import calc_rdm, compare
+from scipy.spatial.distance import pdist
+from scipy.stats import ortho_group, spearmanr
+
+from skmot.metrics import linear_cka, rsa_score
+from tests.metrics.common import (
+    LAWS,
+    WIDTHS,
+    by_law,
+    populations,
+    swapping_the_populations_changes_nothing,
+    the_basis_does_not_matter,
+)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_rsa_is_spearman_of_scipys_correlation_distances(widths):
+    X, Y = populations(widths)
+    by_hand = spearmanr(pdist(X, "correlation"), pdist(Y, "correlation"))
+    assert rsa_score(X, Y) == pytest.approx(by_hand.statistic, abs=1e-12)
+
+
+def test_rsa_is_that_of_rsatoolbox():
+    X, Y = populations((10, 7))
+    rdms = [calc_rdm(Dataset(layer), method="correlation") for layer in (X, Y)]
+    by_toolbox = compare(*rdms, method="spearman")[0, 0]
+    assert rsa_score(X, Y) == pytest.approx(by_toolbox, abs=1e-12)
+
+
+def test_rsa_of_two_units_takes_equal_dissimilarities_for_ties():
+    # Over two units a correlation is 1 or -1, whatever rounding makes of it.
+    X, Y = populations((2, 7))
+    upper = np.triu_indices(len(X), 1)
+    signs = np.sign(X[:, 1] - X[:, 0])
+    by_hand = spearmanr(1 - np.outer(signs, signs)[upper], pdist(Y, "correlation"))
+    assert rsa_score(X, Y) == pytest.approx(by_hand.statistic, abs=1e-12)
+
+
+def test_rsa_of_one_unit_says_nothing():
+    X, Y = populations((1, 7))
+    assert rsa_score(X, Y) == 0
+
+
+def slow_hsic(K, L, debiased):
+    """The definitions of Kornblith et al. and of Song et al., with loops."""
+    n = len(K)
+    if not debiased:
+        H = np.eye(n) - 1 / n
+        return np.trace(K @ H @ L @ H) / (n - 1) ** 2
+    trace = sum(K[i, j] * L[j, i] for i in range(n) for j in range(n) if i != j)
+    sums = [sum(M[i, j] for i in range(n) for j in range(n) if i != j) for M in (K, L)]
+    middle = sum(
+        K[i, j] * L[j, k]
+        for i in range(n)
+        for j in range(n)
+        for k in range(n)
+        if i != j and j != k
+    )
+    total = trace + np.prod(sums) / ((n - 1) * (n - 2)) - 2 * middle / (n - 2)
+    return total / (n * (n - 3))
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+@pytest.mark.parametrize("widths", [(6, 9), (1, 4), (20, 30)])
+def test_cka_is_that_of_the_gram_matrices(debiased, widths):
+    X, Y = populations(widths, n_stimuli=12)
+    K, L = X @ X.T, Y @ Y.T
+    by_hand = slow_hsic(K, L, debiased) / np.sqrt(
+        slow_hsic(K, K, debiased) * slow_hsic(L, L, debiased)
+    )
+    assert linear_cka(X, Y, debiased=debiased) == pytest.approx(by_hand, abs=1e-10)
+
+
+def test_only_plain_cka_rises_with_the_width_of_independent_populations():
+    plain, unbiased = [], []
+    for width in (16, 128, 1024):
+        pairs = [
+            np.random.default_rng(seed).normal(size=(2, 100, width))
+            for seed in range(5)
+        ]
+        plain.append(np.mean([linear_cka(*pair, debiased=False) for pair in pairs]))
+        unbiased.append(np.mean([linear_cka(*pair) for pair in pairs]))
+    assert plain[0] < 0.3
+    assert 0.3 < plain[1] < 0.7
+    assert plain[2] > 0.9
+    # Five draws, each with a deviation of about sqrt(2) / 100.
+    np.testing.assert_allclose(unbiased, 0, atol=0.03)
+
+
+def test_cka_of_one_unit_active_once_is_0_and_not_noise():
+    X = np.zeros((20, 1))
+    X[3] = 0.1
+    _, Y = populations((2, 6), n_stimuli=20)
+    assert linear_cka(X, Y) == 0
+
+
+@pytest.mark.parametrize(("score", "least"), [(rsa_score, 3), (linear_cka, 4)])
+def test_geometries_say_how_many_stimuli_they_need(score, least):
+    X, Y = populations((5, 6))
+    assert -1 <= score(X[:least], Y[:least]) <= 1
+    with pytest.raises(ValueError, match=rf"n_samples={least - 1} in X: .* {least} st"):
+        score(X[: least - 1], Y[: least - 1])
+
+
+@by_law(*LAWS, swapping_the_populations_changes_nothing)
+@pytest.mark.parametrize("score", [rsa_score, linear_cka])
+def test_laws(score, law):
+    law(score)
+
+
+def test_cka_does_not_see_the_basis():
+    the_basis_does_not_matter(linear_cka)
+
+
+def test_rsa_does_not_see_the_basis_of_patterns_without_a_mean():
+    # A correlation over units sees their mean: rotate what has none.
+    X, Y = populations((8, 6))
+    X = X - X.mean(axis=1, keepdims=True)
+    basis = np.linalg.qr(np.column_stack([np.ones(8), np.eye(8)[:, 1:]]))[0][:, 1:]
+    rotation = basis @ ortho_group.rvs(7, random_state=0) @ basis.T
+    assert rsa_score(X @ rotation, Y) == pytest.approx(rsa_score(X, Y), abs=1e-10)

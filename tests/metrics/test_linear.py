@@ -1,0 +1,89 @@
+"""Linear predictivity: the protocol of paper 1 with scikit-learn's Ridge, and laws."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from skmot.metrics import linear_predictivity_score
+from tests import reference
+from tests.metrics.common import (
+    LAWS,
+    by_law,
+    populations,
+    swapping_the_populations_changes_the_score,
+)
+
+
+def slow_predictivity(X, Y, parts, alphas):
+    test, validation, training = parts
+    kept = np.concatenate([training, validation])
+    x, y = StandardScaler().fit(X[kept]), StandardScaler().fit(Y[kept])
+
+    def mean_r(alpha, fitted, scored):
+        regression = Ridge(alpha).fit(x.transform(X[fitted]), y.transform(Y[fitted]))
+        predicted = regression.predict(x.transform(X[scored]))
+        pairs = zip(Y[scored].T, predicted.T, strict=True)
+        return np.mean([reference.pearson(a, b) for a, b in pairs])
+
+    best = max(alphas, key=lambda alpha: mean_r(alpha, training, validation))
+    return mean_r(best, kept, test)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("alphas", [None, [0.1, 3.0, 300.0]])
+def test_linear_predictivity_is_ridge_by_the_papers_protocol(seed, alphas):
+    X, Y = populations((30, 8), n_stimuli=100, seed=seed)
+    order = np.random.RandomState(seed).permutation(100)
+    expected = slow_predictivity(
+        X,
+        Y,
+        (order[:20], order[20:30], order[30:]),
+        np.logspace(-4, 4, 8) if alphas is None else alphas,
+    )
+    assert linear_predictivity_score(
+        X, Y, alphas=alphas, random_state=seed
+    ) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_stimuli", [40, 41, 44, 47, 101])
+@pytest.mark.parametrize("share", [0.1, 0.125, 0.2])
+def test_parts_of_stimuli_have_the_sizes_of_scikit_learn(n_stimuli, share):
+    X, Y = populations((5, 6), n_stimuli)
+    _, part = train_test_split(np.arange(n_stimuli), test_size=share)
+    order = np.random.RandomState(0).permutation(n_stimuli)
+    parts = np.split(order, [len(part), 2 * len(part)])
+    found = linear_predictivity_score(
+        X,
+        Y,
+        alphas=[1.0, 100.0],
+        validation_size=share,
+        test_size=share,
+        random_state=0,
+    )
+    expected = slow_predictivity(X, Y, parts, [1.0, 100.0])
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_linear_predictivity_needs_stimuli_for_every_part():
+    X, Y = populations((5, 6), n_stimuli=6)
+    assert -1 <= linear_predictivity_score(X, Y, random_state=0) <= 1
+    with pytest.raises(ValueError, match="n_samples=5 stimuli cannot be split"):
+        linear_predictivity_score(X[:5], Y[:5])
+    with pytest.raises(ValueError, match=r"between 0 and 1; got 1\.5"):
+        linear_predictivity_score(X, Y, test_size=1.5)
+
+
+@pytest.mark.parametrize("alphas", [[], [0.0, 1.0], [-1.0], [np.inf], 3.0])
+def test_penalties_are_positive(alphas):
+    X, Y = populations((5, 6))
+    with pytest.raises(ValueError, match="`alphas` must be"):
+        linear_predictivity_score(X, Y, alphas=alphas)
+
+
+@by_law(*LAWS, swapping_the_populations_changes_the_score)
+def test_laws(law):
+    law(partial(linear_predictivity_score, random_state=0))

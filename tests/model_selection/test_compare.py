@@ -1,0 +1,439 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot.exceptions import DeadUnitWarning
+from skmot.model_selection import StimulusKFold, compare
+from skmot.preprocessing import (
+    LayerwiseTransformer,
+    TransformedTargetLayers,
+    UnitSubsampler,
+)
+from tests.model_selection.common import FALSE_ALARM, ONE_SPLIT, stacks
+from tests.networks import random_networks
+
+
+class CostOnly(BaseEstimator):
+    """A method without a map."""
+
+    def fit(self, X, y):
+        self.cost_ = abs(float(np.asarray(X).mean() - np.asarray(y).mean()))
+        return self
+
+
+class ForwardOnly(BaseEstimator):
+    """A method without an inverse."""
+
+    def fit(self, X, y):
+        self.inner_ = SoftMatching().fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.inner_.predict(X)
+
+
+METHODS = {
+    "mot": MultiLevelOT(),
+    "piped": make_pipeline(LayerwiseTransformer(StandardScaler()), SoftMatching()),
+    "forward": ForwardOnly(),
+    "cost": CostOnly(),
+}
+
+
+def networks_to_compare():
+    first, second = random_networks(), random_networks(seed=1)
+    return (
+        {"a": LayerStack(first[0], names=["x", "y", "z"]), "b": second[0]},
+        {"c": first[1], "d": second[1]},
+    )
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_rows_are_those_of_loops(n_jobs):
+    sources, targets = networks_to_compare()
+    cv = KFold(3, shuffle=True, random_state=0)
+    comparison = compare(
+        sources, targets, METHODS, cv, n_jobs=n_jobs, n_bootstrap=5, verbose=False
+    )
+    expected = {}
+    splits = list(cv.split(np.zeros(60)))
+    for s, t, m in itertools.product(sources, targets, METHODS):
+        X, y = LayerStack(sources[s]), LayerStack(targets[t])
+        for number, (train, test) in enumerate(splits):
+            fitted = clone(METHODS[m]).fit(X[train], y[train])
+            if m == "cost":
+                expected[s, t, m, "cost", number, None] = fitted.cost_
+                continue
+            X_test = X[test]
+            if m == "piped":
+                X_test, fitted = fitted[:-1].transform(X_test), fitted[-1]
+            if m == "forward":
+                fitted = fitted.inner_
+            for direction in ("target", "source"):
+                if (m, direction) == ("forward", "source"):
+                    continue
+                names = (X if direction == "source" else y).names
+                scores = fitted.layer_scores(X_test, y[test], direction)
+                for layer, score in enumerate(scores):
+                    label = layer if names is None else names[layer]
+                    expected[s, t, m, direction, number, label] = score
+    columns = ["source", "target", "method", "direction", "split", "layer"]
+    found = {tuple(row[c] for c in columns): row["score"] for row in comparison.rows}
+    assert len(found) == len(comparison.rows)
+    assert found == pytest.approx(expected)
+    assert all(row["seconds"] > 0 for row in comparison.rows)
+
+
+def test_rows_make_a_frame():
+    sources, targets = networks_to_compare()
+    comparison = compare(sources, targets, METHODS, 2, n_bootstrap=5, verbose=False)
+    frame = comparison.to_frame()
+    assert list(frame.columns) == [
+        *("source", "target", "method", "direction", "split", "layer"),
+        *("score", "seconds"),
+    ]
+    assert len(frame) == len(comparison.rows)
+    # By pandas: over layers, then pairs, then splits.
+    scores = frame.groupby(["method", "direction", "source", "target", "split"])
+    scores = scores["score"].mean().groupby(["method", "direction", "split"]).mean()
+    for row in comparison.summary(by=("method", "direction")):
+        own = scores[row["method"], row["direction"]]
+        assert row["mean"] == pytest.approx(own.mean())
+        assert row["standard_deviation_over_splits"] == pytest.approx(own.std())
+
+
+def test_summaries_label_deviation_and_error():
+    sources, targets = networks_to_compare()
+    comparison = compare(
+        sources, targets, {"mot": MultiLevelOT()}, 4, n_bootstrap=5, verbose=False
+    )
+    row = comparison.summary()[0]
+    assert (row["source"], row["target"], row["direction"]) == ("a", "c", "target")
+    X, y = LayerStack(sources["a"]), LayerStack(targets["c"])
+    by_hand = [
+        MultiLevelOT().fit(X[train], y[train]).score(X[test], y[test])
+        for train, test in KFold(4).split(X)
+    ]
+    deviation = np.sqrt(np.sum((by_hand - np.mean(by_hand)) ** 2) / 3)
+    assert row["mean"] == pytest.approx(np.mean(by_hand))
+    assert row["standard_deviation_over_splits"] == pytest.approx(deviation)
+    assert row["standard_error_over_splits"] == pytest.approx(deviation / 2)
+    assert row["n_splits"] == 4
+    by_layer = comparison.summary(by=("source", "direction", "layer"))
+    assert {r["layer"] for r in by_layer if r["source"] == "a"} >= {"x", "y", "z"}
+    with pytest.raises(ValueError, match="with 'direction'"):
+        comparison.summary(by=("method",))
+
+
+def test_one_split_has_no_deviation():
+    X, y = stacks()
+    comparison = compare(
+        {"a": X}, {"b": y}, {"mot": MultiLevelOT()}, ONE_SPLIT, verbose=False
+    )
+    assert np.isnan(comparison.summary()[0]["standard_error_over_splits"])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_bootstrap_scores_resampled_stimuli(grouped):
+    X, y = stacks()
+    y = [np.array(layer) for layer in y.layers]
+    # In some resamples these vary not at all.
+    y[0][:, 1] = (np.arange(60) % 7 == 0) * 2.0
+    y = LayerStack(y)
+    groups = np.repeat(np.arange(20), 3) if grouped else None
+    cv = StimulusKFold(3) if grouped else KFold(3)
+    methods = {"mot": MultiLevelOT(), "soft": SoftMatching()}
+    comparison = compare(
+        {"a": X},
+        {"b": y},
+        methods,
+        cv,
+        groups,
+        n_bootstrap=50,
+        random_state=0,
+        verbose=False,
+    )
+    codes = np.arange(60) if groups is None else groups
+    n_groups = codes.max() + 1
+    drawn = np.random.RandomState(0).multinomial(
+        n_groups, np.full(n_groups, 1 / n_groups), 50
+    )
+    slow = np.zeros((2, 50))
+    for train, test in cv.split(X, groups=groups):
+        for number, method in enumerate(methods.values()):
+            fitted = clone(method).fit(X[train], y[train])
+            for k, counts in enumerate(drawn):
+                resample = np.repeat(test, counts[codes[test]])
+                slow[number, k] += fitted.score(X[resample], y[resample]) / 3
+    low, high = np.quantile(slow[0] - slow[1], [0.05, 0.95])
+    row = comparison.differences("soft", confidence_level=0.9)[0]
+    means = {row["method"]: row["mean"] for row in reversed(comparison.summary())}
+    assert row["method"] == "mot"
+    assert row["direction"] == "target"
+    assert row["difference"] == pytest.approx(means["mot"] - means["soft"])
+    assert row["low"] == pytest.approx(low)
+    assert row["high"] == pytest.approx(high)
+    assert row["standard_error_over_stimuli"] == pytest.approx(
+        np.std(slow[0] - slow[1], ddof=1)
+    )
+    assert row["n_bootstrap"] == 50
+
+
+def test_differences_are_of_what_both_methods_have():
+    sources, targets = networks_to_compare()
+    comparison = compare(sources, targets, METHODS, 2, n_bootstrap=5, verbose=False)
+    found = {(row["method"], row["direction"]) for row in comparison.differences("mot")}
+    assert found == {("piped", "target"), ("piped", "source"), ("forward", "target")}
+    assert comparison.differences("cost") == []
+    with pytest.raises(ValueError, match="one of the methods"):
+        comparison.differences("other")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        comparison.differences("mot", confidence_level=95)
+
+
+def test_intervals_cover_the_difference():
+    rng = np.random.default_rng(0)
+    tuning = rng.normal(size=(6, 8))
+
+    def draw(n_rows):
+        X = rng.normal(size=(n_rows, 6)) * [4, 1, 1, 1, 1, 1]
+        return X, X @ tuning + 2 * rng.normal(size=(n_rows, 8))
+
+    methods = {"plain": SoftMatching(), "raw": SoftMatching(reconstruct="raw")}
+    train_X, train_y = draw(40)
+    many_X, many_y = draw(50_000)
+    truth = np.subtract(
+        *(
+            method.fit(train_X, train_y).score(many_X, many_y)
+            for method in methods.values()
+        )
+    )
+    covered = 0
+    for _ in range(100):
+        X, y = draw(60)
+        comparison = compare(
+            {"a": np.vstack([train_X, X])},
+            {"b": np.vstack([train_y, y])},
+            methods,
+            [(np.arange(40), np.arange(40, 100))],
+            directions=["target"],
+            n_bootstrap=300,
+            random_state=0,
+            verbose=False,
+        )
+        row = comparison.differences("raw", confidence_level=0.9)[0]
+        covered += row["low"] <= truth <= row["high"]
+    # Two-sided: too wide is as wrong as too narrow.
+    assert binom.ppf(FALSE_ALARM / 2, 100, 0.9) <= covered
+    assert covered <= binom.ppf(1 - FALSE_ALARM / 2, 100, 0.9)
+
+
+def test_the_cost_is_told_before(capsys):
+    X, y = stacks()
+    methods = {"mot": MultiLevelOT(), "soft": SoftMatching()}
+    compare({"a": X, "b": X}, {"c": y}, methods, 3, n_bootstrap=5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 method(s) x 2 pair(s) x 3 split(s) = 12 fits"
+    assert "s more" in lines[1]
+    assert len(lines) == 2
+    compare({"a": X}, {"c": y}, methods, 3, n_bootstrap=5, verbose=False)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_warnings_of_fits_come_once_wherever_they_ran(n_jobs):
+    X, y = random_networks()
+    X[0][:, 2] = 1.0
+    with pytest.warns(DeadUnitWarning, match=r"1 unit\(s\) of X.*6 time") as caught:
+        compare(
+            {"a": X},
+            {"b": y},
+            {"mot": MultiLevelOT(), "soft": SoftMatching()},
+            3,
+            n_jobs=n_jobs,
+            n_bootstrap=5,
+            verbose=False,
+        )
+    assert len(caught) == 1
+    assert "method 'mot', source 'a', target 'b', split 0" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def scores_by_direction(comparison):
+    found = {}
+    for row in comparison.rows:
+        found.setdefault(row["direction"], []).append(row["score"])
+    return found
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_searches_are_compared_by_their_best_estimator(piped):
+    X, y = stacks()
+    search = GridSearchCV(MultiLevelOT(), {"strategy": ["transport"]}, cv=2)
+    method, plain = search, MultiLevelOT()
+    if piped:
+        scaler = LayerwiseTransformer(StandardScaler())
+        method, plain = make_pipeline(scaler, search), make_pipeline(scaler, plain)
+    found, expected = (
+        scores_by_direction(
+            compare({"a": X}, {"b": y}, {"m": m}, 2, n_bootstrap=5, verbose=False)
+        )
+        for m in (method, plain)
+    )
+    assert set(found) == set(expected) == {"target", "source"}
+    for direction in expected:
+        assert found[direction] == pytest.approx(expected[direction])
+
+
+def test_a_method_without_rows_is_refused():
+    X, y = stacks()
+    with pytest.raises(ValueError, match="Method 'forward' has no `inverse_predict`"):
+        compare(
+            {"a": X},
+            {"b": y},
+            {"forward": ForwardOnly()},
+            2,
+            directions=("source",),
+            verbose=False,
+        )
+
+
+class Draw(BaseEstimator):
+    """A method that shows its seeds."""
+
+    def __init__(self, inner=None, random_state=None):
+        self.inner = inner
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.cost_ = self.random_state
+        if self.inner is not None:
+            self.cost_ = self.inner.random_state
+        return self
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_each_fit_has_a_seed_of_its_own(n_jobs):
+    X, y = stacks()
+    methods = {"plain": Draw(), "nested": Draw(Draw()), "fixed": Draw(random_state=7)}
+
+    def seeds(random_state):
+        comparison = compare(
+            {"a": X, "b": X},
+            {"c": y},
+            methods,
+            3,
+            n_jobs=n_jobs,
+            n_bootstrap=5,
+            random_state=random_state,
+            verbose=False,
+        )
+        return {
+            name: [row["score"] for row in comparison.rows if row["method"] == name]
+            for name in methods
+        }
+
+    first = seeds(0)
+    assert len({*first["plain"], *first["nested"]}) == 12
+    assert first["fixed"] == [7] * 6
+    assert seeds(0) == first
+    assert seeds(1)["plain"] != first["plain"]
+    assert methods["plain"].random_state is None
+
+
+def test_a_permuted_coupling_is_reproducible():
+    X, y = stacks(source_widths=(5, 6, 7, 8), target_widths=(5, 6, 7, 8))
+    methods = {"permuted": MultiLevelOT(strategy="permuted")}
+    first, second = (
+        scores_by_direction(
+            compare(
+                {"a": X},
+                {"b": y},
+                methods,
+                4,
+                n_bootstrap=5,
+                random_state=0,
+                verbose=False,
+            )
+        )
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        UnitSubsampler(0.5, random_state=0),
+        LayerwiseTransformer(PCA(n_components=2, random_state=0)),
+    ],
+    ids=["subsampler", "pca"],
+)
+def test_a_transformed_target_is_scored_in_its_own_space(transformer):
+    X, y = stacks()
+    method = TransformedTargetLayers(MultiLevelOT(), transformer)
+    found = scores_by_direction(
+        compare({"a": X}, {"b": y}, {"m": method}, 2, n_bootstrap=5, verbose=False)
+    )
+    for direction in ("target", "source"):
+        expected = np.concatenate(
+            [
+                method.fit(X[train], y[train]).layer_scores(X[test], y[test], direction)
+                for train, test in KFold(2).split(X)
+            ]
+        )
+        np.testing.assert_allclose(found[direction], expected, atol=1e-12)
+
+
+class Narrow(ForwardOnly):
+    """A method that leaves out the last unit of each layer."""
+
+    def predict(self, X):
+        return [layer[:, :-1] for layer in super().predict(X).layers]
+
+
+def test_predictions_of_another_width_are_refused():
+    X, y = stacks()
+    width = y.widths[0]
+    with pytest.raises(
+        ValueError, match=rf"{width - 1} unit\(s\) of y, layer 0, which has {width}"
+    ):
+        compare({"a": X}, {"b": y}, {"narrow": Narrow()}, 2, verbose=False)
+
+
+def test_bad_comparisons_are_refused():
+    X, y = stacks()
+    soft = {"soft": SoftMatching()}
+    with pytest.raises(ValueError, match="`sources` is empty"):
+        compare({}, {"b": y}, soft, 3)
+    with pytest.raises(ValueError, match="`methods` is empty"):
+        compare({"a": X}, {"b": y}, {}, 3)
+    with pytest.raises(ValueError, match="'sources' parameter"):
+        compare(X, {"b": y}, soft, 3)
+    with pytest.raises(ValueError, match="`directions` must be"):
+        compare({"a": X}, {"b": y}, soft, 3, directions=["both"])
+    with pytest.raises(ValueError, match=r"sources\['a'\] has 60 .*targets\['b'\]"):
+        compare({"a": X}, {"b": y[:59]}, soft, 3)
+    with pytest.raises(ValueError, match=r"row 0 is .* in sources\['a'\]"):
+        compare(
+            {"a": LayerStack(X, stimuli=np.arange(60))},
+            {"b": LayerStack(y, stimuli=np.arange(60)[::-1])},
+            soft,
+            3,
+        )
+    with pytest.raises(ValueError, match="both in training and held"):
+        compare({"a": X}, {"b": y}, soft, KFold(7), np.arange(60) // 2)
+    with pytest.raises(TypeError, match="learned no `cost_`"):
+        compare({"a": X}, {"b": y}, {"scaler": StandardScaler()}, 3, verbose=False)
+    broken = LayerStack([np.full((60, 2), np.nan)])
+    with pytest.raises(ValueError, match="NaN") as raised:
+        compare({"a": X, "n": broken}, {"b": y}, soft, 3, verbose=False)
+    assert "method 'soft', source 'n'" in raised.value.__notes__[0]

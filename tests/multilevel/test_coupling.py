@@ -1,0 +1,272 @@
+"""The outer problem: which layer corresponds to which, given the costs of all pairs."""
+
+import numpy as np
+import pytest
+
+from skmot import FunctionComparison, MultiLevelOT
+from tests import reference
+from tests.networks import random_networks, rows
+
+STRATEGIES = ["transport", "single_best", "pairwise_best", "permuted"]
+TRAIN, TEST = slice(0, 45), slice(45, 60)
+
+
+def split(networks=None):
+    source, target = networks or random_networks()
+    return (
+        rows(source, TRAIN),
+        rows(target, TRAIN),
+        rows(source, TEST),
+        rows(target, TEST),
+    )
+
+
+def look_up(X, Y, costs):
+    return costs[int(X[0, 0]), int(Y[0, 0])]
+
+
+def couple(costs, **settings):
+    """Fit to layers whose pairs cost what is given: the outer problem alone."""
+    sides = [
+        # A layer's number, and another that it is not constant.
+        [np.array([[index], [-1.0]]) for index in range(depth)]
+        for depth in costs.shape
+    ]
+    inner = FunctionComparison(look_up, kw_args={"costs": costs})
+    return MultiLevelOT(inner, **settings).fit(*sides)
+
+
+# -- any costs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4), (4, 3), (5, 5), (2, 6)])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-12, 0), (1e12, 0), (1, 1e4)])
+def test_the_coupling_is_the_plan_of_least_cost(shape, scale, offset):
+    costs = np.random.default_rng(0).normal(size=shape)
+    plan, cost = reference.transport(costs)
+    mot = couple(scale * costs + offset)
+    np.testing.assert_array_equal(mot.layer_costs_, scale * costs + offset)
+    np.testing.assert_allclose(mot.coupling_, plan, atol=1e-12)
+    np.testing.assert_array_equal(mot.inverse_coupling_, mot.coupling_)
+    assert mot.cost_ == pytest.approx(
+        scale * cost + offset, rel=1e-12, abs=1e-9 * scale
+    )
+    assert 0 <= mot.duality_gap_ <= 1e-9 * max(np.ptp(mot.layer_costs_), 1e-300)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4), (2, 6), (6, 3)])
+def test_ties_leave_a_plan_of_least_cost(shape):
+    for seed in range(5):
+        costs = np.random.default_rng(seed).integers(0, 3, size=shape).astype(float)
+        mot = couple(costs)
+        assert mot.cost_ == pytest.approx(reference.transport(costs)[1], abs=1e-12)
+        np.testing.assert_allclose(mot.coupling_.sum(axis=1), 1 / shape[0])
+        np.testing.assert_allclose(mot.coupling_.sum(axis=0), 1 / shape[1])
+
+
+def best(coupling, costs):
+    """Return the row of largest weight in each column, ties by cost, then by index."""
+    found = []
+    for weights, prices in zip(coupling.T, costs.T, strict=True):
+        largest = np.flatnonzero(np.isclose(weights, weights.max(), atol=1e-12))
+        found.append(min(largest, key=lambda row: (prices[row], row)))
+    return found
+
+
+def one_a_column(found, n_rows):
+    coupling = np.zeros((n_rows, len(found)))
+    coupling[found, np.arange(len(found))] = 1 / len(found)
+    return coupling
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4), (2, 6), (6, 2), (3, 3)])
+@pytest.mark.parametrize("n_costs", [1, 2, 4])
+def test_ties_of_a_single_counterpart_go_to_the_cheaper_and_then_to_the_first(
+    shape, n_costs
+):
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        costs = random.integers(0, n_costs, size=shape).astype(float)
+        P = couple(costs).coupling_
+        single = couple(costs, strategy="single_best")
+        np.testing.assert_allclose(
+            single.coupling_, one_a_column(best(P, costs), shape[0])
+        )
+        np.testing.assert_allclose(
+            single.inverse_coupling_, one_a_column(best(P.T, costs.T), shape[1]).T
+        )
+        assert single.cost_ == pytest.approx(np.sum(single.coupling_ * costs))
+        pairwise = couple(costs, strategy="pairwise_best")
+        np.testing.assert_allclose(
+            pairwise.coupling_, one_a_column(costs.argmin(axis=0), shape[0])
+        )
+        np.testing.assert_allclose(
+            pairwise.inverse_coupling_, one_a_column(costs.argmin(axis=1), shape[1]).T
+        )
+        assert pairwise.duality_gap_ == 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[:3])
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4), (2, 6)])
+def test_swapping_the_sides_of_tied_costs_transposes_the_couplings(strategy, shape):
+    for seed in range(5):
+        costs = np.random.default_rng(seed).integers(0, 3, size=shape).astype(float)
+        forth = couple(costs, strategy=strategy)
+        back = couple(costs.T, strategy=strategy)
+        np.testing.assert_array_equal(forth.coupling_.T, back.inverse_coupling_)
+        np.testing.assert_array_equal(forth.inverse_coupling_.T, back.coupling_)
+
+
+def test_costs_that_differ_by_rounding_only_are_ties():
+    costs = np.random.default_rng(0).integers(0, 3, size=(3, 6)).astype(float)
+    rounded = costs + 1e-14 * np.random.default_rng(1).normal(size=costs.shape)
+    for strategy in STRATEGIES[:3]:
+        plain, other = (couple(c, strategy=strategy) for c in (costs, rounded))
+        np.testing.assert_array_equal(plain.coupling_, other.coupling_)
+        np.testing.assert_array_equal(plain.inverse_coupling_, other.inverse_coupling_)
+
+
+# -- costs of networks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shapes", [((5, 6, 7), (4, 8, 6)), ((6,), (5, 4)), ((5, 4), (6,))]
+)
+def test_marginals_of_the_coupling_are_uniform(shapes):
+    X, y, *_ = split(random_networks(*shapes))
+    mot = MultiLevelOT().fit(X, y)
+    np.testing.assert_allclose(mot.coupling_.sum(axis=1), 1 / len(X), atol=1e-12)
+    np.testing.assert_allclose(mot.coupling_.sum(axis=0), 1 / len(y), atol=1e-12)
+    assert mot.duality_gap_ <= 1e-9 * max(np.ptp(mot.layer_costs_), 1e-300)
+
+
+def test_single_best_keeps_the_counterpart_of_largest_weight():
+    X, y, *_ = split()
+    transport = MultiLevelOT().fit(X, y)
+    best = MultiLevelOT(strategy="single_best").fit(X, y)
+    P, C = transport.coupling_, transport.layer_costs_
+    for m in range(4):
+        # Of equal weights, up to rounding, the one of smaller cost.
+        largest = np.flatnonzero(np.isclose(P[:, m], P[:, m].max(), atol=1e-12))
+        expected = largest[C[largest, m].argmin()]
+        np.testing.assert_array_equal(
+            best.coupling_[:, m], np.where(np.arange(3) == expected, 1 / 4, 0)
+        )
+    for s in range(3):
+        largest = np.flatnonzero(np.isclose(P[s], P[s].max(), atol=1e-12))
+        expected = largest[C[s, largest].argmin()]
+        np.testing.assert_array_equal(
+            best.inverse_coupling_[s], np.where(np.arange(4) == expected, 1 / 3, 0)
+        )
+
+
+def test_single_best_breaks_exact_ties_by_cost():
+    # Two source layers, four target layers: each source layer has two counterparts of
+    # the same weight, and the later one is the better.
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(50, 6)) for _ in range(2)]
+    y = [
+        X[0] + rng.normal(size=(50, 6)),
+        X[0] + 0.1 * rng.normal(size=(50, 6)),
+        X[1] + rng.normal(size=(50, 6)),
+        X[1] + 0.1 * rng.normal(size=(50, 6)),
+    ]
+    transport = MultiLevelOT().fit(X, y)
+    np.testing.assert_allclose(
+        transport.coupling_, [[0.25, 0.25, 0, 0], [0, 0, 0.25, 0.25]], atol=1e-15
+    )
+    best = MultiLevelOT(strategy="single_best").fit(X, y)
+    np.testing.assert_array_equal(
+        best.inverse_coupling_, [[0, 0.5, 0, 0], [0, 0, 0, 0.5]]
+    )
+
+
+def test_pairwise_best_keeps_the_counterpart_of_least_cost():
+    X, y, *_ = split()
+    mot = MultiLevelOT(strategy="pairwise_best").fit(X, y)
+    C = mot.layer_costs_
+    for m in range(4):
+        expected = np.where(np.arange(3) == C[:, m].argmin(), 1 / 4, 0)
+        np.testing.assert_array_equal(mot.coupling_[:, m], expected)
+    for s in range(3):
+        expected = np.where(np.arange(4) == C[s].argmin(), 1 / 3, 0)
+        np.testing.assert_array_equal(mot.inverse_coupling_[s], expected)
+    assert mot.cost_ == pytest.approx(C.min(axis=0).mean())
+
+
+def test_permuted_permutes_the_rows_of_the_plan_and_keeps_the_unit_plans():
+    X, y, *_ = split()
+    plain = MultiLevelOT().fit(X, y)
+    seen = set()
+    for seed in range(20):
+        mot = MultiLevelOT(strategy="permuted", random_state=seed).fit(X, y)
+        order = [
+            next(
+                i for i, row in enumerate(plain.coupling_) if np.array_equal(row, other)
+            )
+            for other in mot.coupling_
+        ]
+        assert sorted(order) == [0, 1, 2]
+        seen.add(tuple(order))
+        np.testing.assert_array_equal(mot.inverse_coupling_, mot.coupling_)
+        np.testing.assert_array_equal(mot.layer_costs_, plain.layer_costs_)
+        np.testing.assert_array_equal(
+            mot.inner_[1][2].coupling_.toarray(), plain.inner_[1][2].coupling_.toarray()
+        )
+        again = MultiLevelOT(strategy="permuted", random_state=seed).fit(X, y)
+        np.testing.assert_array_equal(again.coupling_, mot.coupling_)
+    assert len(seen) > 3
+
+
+@pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s != "permuted"])
+@pytest.mark.parametrize("depths", [(3, 4), (4, 4), (2, 6)])
+def test_swapping_the_sides_transposes_the_couplings(strategy, depths):
+    widths = [[6 + i for i in range(depth)] for depth in depths]
+    X, y, held_out_X, held_out_y = split(random_networks(*widths))
+    forth = MultiLevelOT(strategy=strategy).fit(X, y)
+    back = MultiLevelOT(strategy=strategy).fit(y, X)
+    np.testing.assert_allclose(forth.coupling_.T, back.inverse_coupling_, atol=1e-12)
+    np.testing.assert_allclose(forth.inverse_coupling_.T, back.coupling_, atol=1e-12)
+    assert forth.score(held_out_X, held_out_y) == pytest.approx(
+        back.inverse_score(held_out_y, held_out_X), abs=1e-9
+    )
+
+
+def test_a_planted_layer_order_is_found_by_transport_and_not_by_pairwise_best():
+    # The first source layer holds, clearly, what all target layers share; the others
+    # hold noisily what they share with their own counterpart only. One by one every
+    # target layer is nearest to the first; together only the order planted is cheap.
+    rng = np.random.default_rng(0)
+    shared, *own = rng.normal(size=(5, 200, 15))
+    X = [shared + 0.1 * rng.normal(size=shared.shape)]
+    y = [shared + 0.3 * rng.normal(size=shared.shape)]
+    for part in own:
+        X.append(shared + part + 1.5 * rng.normal(size=shared.shape))
+        y.append(shared + 0.8 * part + 0.3 * rng.normal(size=shared.shape))
+    order = rng.permutation(5)
+    X, y = rows(X, slice(150)), [y[layer][:150, ::-1] for layer in order]
+    transport = MultiLevelOT().fit(X, y)
+    np.testing.assert_array_equal(transport.coupling_.argmax(axis=0), order)
+    np.testing.assert_allclose(transport.coupling_.max(axis=0), 1 / 5)
+    pairwise = MultiLevelOT(strategy="pairwise_best").fit(X, y)
+    np.testing.assert_array_equal(pairwise.coupling_.argmax(axis=0), 0)
+
+
+def test_permuting_layers_permutes_the_coupling():
+    X, y, *_ = split()
+    plain = MultiLevelOT().fit(X, y)
+    moved = MultiLevelOT().fit([X[2], X[0], X[1]], y[::-1])
+    np.testing.assert_allclose(moved.coupling_, plain.coupling_[[2, 0, 1], ::-1])
+    assert moved.cost_ == pytest.approx(plain.cost_, abs=1e-12)
+
+
+@pytest.mark.parametrize("strategy", ["transport", "single_best", "pairwise_best"])
+def test_copies_of_layers_do_not_break_the_law_of_swapping(strategy):
+    X, y, *_ = split()
+    # Copies in another order of units: their costs differ by rounding only.
+    X, y = [X[0], X[1], X[1][:, ::-1]], [y[0], y[0][:, ::-1], y[1]]
+    for source, target in ((X, y), (X[:2], y), (X, [*y, y[2][:, ::-1]])):
+        forth = MultiLevelOT(strategy=strategy).fit(source, target)
+        back = MultiLevelOT(strategy=strategy).fit(target, source)
+        np.testing.assert_array_equal(forth.coupling_.T, back.inverse_coupling_)
+        np.testing.assert_array_equal(forth.inverse_coupling_.T, back.coupling_)

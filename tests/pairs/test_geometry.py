@@ -1,0 +1,133 @@
+"""RSA and CKA: costs without a map, and laws."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_regressor
+from sklearn.model_selection import GridSearchCV
+
+from skmot import CKA, RSA, LayerStack, MultiLevelOT
+from skmot.metrics import linear_cka, negative_cost, rsa_score
+from tests.networks import random_networks
+from tests.pairs.common import (
+    LAWS_OF_COSTS,
+    SIZES,
+    by_law,
+    populations,
+    swapping_source_and_target_changes_nothing,
+)
+
+GEOMETRIES = [RSA(), CKA(), CKA(debiased=False)]
+
+
+@pytest.mark.parametrize(("n", "k"), SIZES)
+def test_costs_of_geometries_are_those_of_the_functions(n, k):
+    X, Y = populations(n, k)
+    held_out = X[30:], Y[30:]
+    for estimator, score in (
+        (RSA(), rsa_score),
+        (CKA(), linear_cka),
+        (CKA(debiased=False), lambda X, Y: linear_cka(X, Y, debiased=False)),
+    ):
+        estimator.fit(X[:30], Y[:30])
+        assert estimator.cost_ == pytest.approx(1 - score(X[:30], Y[:30]), abs=1e-12)
+        assert estimator.held_out_cost(*held_out) == pytest.approx(
+            1 - score(*held_out), abs=1e-12
+        )
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+@pytest.mark.parametrize("wrap", [lambda inner: inner, MultiLevelOT])
+def test_geometries_are_no_regressors(estimator, wrap):
+    estimator = wrap(clone(estimator))
+    assert not is_regressor(estimator)
+    X, Y = populations(5, 9)
+    estimator.fit(X, Y)
+    for method in (
+        *("predict", "inverse_predict", "score", "inverse_score"),
+        *("unit_scores", "layer_scores"),
+    ):
+        assert not hasattr(estimator, method)
+        # What `available_if` says is the cause of what it raises.
+        with pytest.raises(AttributeError) as caught:
+            getattr(estimator, method)
+        assert "no `" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_a_layers_geometry_is_made_once(estimator):
+    prepared = []
+
+    class Counted(type(estimator)):
+        def _prepare(self, leaves, statistics):
+            prepared.append(statistics)
+            return super()._prepare(leaves, statistics)
+
+    source, target = random_networks()
+    counted = Counted(**estimator.get_params())
+    mot = MultiLevelOT(counted).fit(source, target)
+    assert len(prepared) == len(source) + len(target)
+    by_pairs = [[estimator.fit(x, y).cost_ for y in target] for x in source]
+    np.testing.assert_allclose(mot.layer_costs_, by_pairs, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_geometries_of_several_layers_are_those_of_all_their_units(estimator):
+    source, target = random_networks()
+    together = estimator.fit(source, target).cost_
+    side_by_side = estimator.fit(np.hstack(source), np.hstack(target)).cost_
+    assert together == pytest.approx(side_by_side, abs=1e-12)
+    nested = MultiLevelOT(estimator).fit([LayerStack(source)], [LayerStack(target)])
+    assert nested.cost_ == pytest.approx(side_by_side, abs=1e-12)
+
+
+def test_geometries_name_the_layer_that_is_constant():
+    source, target = random_networks()
+    target[2] = np.ones_like(target[2])
+    for estimator in (RSA(), MultiLevelOT(RSA())):
+        with pytest.raises(ValueError, match=r"Every unit is constant .* y, layer 2"):
+            estimator.fit(source, target)
+
+
+def test_a_geometry_and_activations_stay_with_the_data_of_the_fit():
+    assert len(pickle.dumps(RSA().fit(*populations(2, 2, 300)))) < 5_000
+
+
+@pytest.mark.parametrize(("n", "k"), SIZES)
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_swapping_source_and_target_changes_nothing(estimator, n, k):
+    swapping_source_and_target_changes_nothing(estimator, n, k)
+
+
+@by_law(*LAWS_OF_COSTS)
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_laws_of_all_pairs(estimator, law):
+    law(clone(estimator))
+
+
+# -- within MultiLevelOT and scikit-learn ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "strategy", ["transport", "single_best", "pairwise_best", "permuted"]
+)
+@pytest.mark.parametrize("inner", GEOMETRIES, ids=repr)
+def test_multilevel_couples_layers_by_any_cost(inner, strategy):
+    source, target = random_networks()
+    mot = MultiLevelOT(inner, strategy=strategy, random_state=0).fit(source, target)
+    assert mot.coupling_.sum() == pytest.approx(1)
+    assert mot.cost_ == pytest.approx(np.sum(mot.coupling_ * mot.layer_costs_))
+    assert mot.held_out_cost(source, target) == pytest.approx(mot.cost_)
+
+
+def test_costs_can_be_searched_over_the_kind_of_geometry():
+    X, y = (LayerStack(network) for network in random_networks())
+    search = GridSearchCV(
+        MultiLevelOT(RSA()),
+        {"inner": [RSA(), CKA(), CKA(debiased=False)]},
+        scoring=negative_cost,
+        cv=3,
+        error_score="raise",
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()

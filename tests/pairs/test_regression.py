@@ -1,0 +1,367 @@
+"""Linear predictivity and maps by any regressor: by hand, and laws."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from skmot import (
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    OneToOneMatching,
+    Procrustes,
+    RegressorMapping,
+    RotationMatching,
+    SemiMatching,
+    SoftMatching,
+)
+from tests import reference
+from tests.networks import random_networks
+from tests.pairs.common import (
+    LAWS_OF_MAPS,
+    SIZES,
+    back,
+    by_law,
+    dead_units_take_no_part,
+    mean_r,
+    populations,
+    z,
+)
+
+ESTIMATORS = [LinearPredictivity(random_state=0), RegressorMapping(random_state=0)]
+
+
+# -- linear predictivity ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alphas", [None, (0.5, 20.0)])
+@pytest.mark.parametrize(("n", "k"), SIZES)
+def test_linear_predictivity_is_a_ridge_with_one_chosen_penalty(n, k, alphas):
+    X, Y = populations(n, k, n_stimuli=60)
+    train, test = slice(0, 40), slice(40, None)
+    regression = LinearPredictivity(alphas=alphas, random_state=3)
+    regression.fit(X[train], Y[train])
+    validation, fitted = np.split(np.random.RandomState(3).permutation(40), [5])
+
+    def by_hand(seen, made, cost, alpha_found, predicted):
+        zs, zm = z(seen[train], seen[train]), z(made[train], made[train])
+        costs = {}
+        for alpha in np.logspace(-4, 4, 8) if alphas is None else alphas:
+            # A matrix of targets, whatever their number.
+            ridge = Ridge(alpha).fit(zs[fitted], np.hstack([zm, zm])[fitted])
+            r = mean_r(zm[validation], ridge.predict(zs[validation])[:, : zm.shape[1]])
+            costs[alpha] = 1 - r
+        # Correlations of one unit with one are the same for all penalties.
+        least = min(costs.values())
+        assert costs[alpha_found] == pytest.approx(least, abs=1e-12)
+        if cost is not None:
+            assert cost == pytest.approx(least)
+        ridge = Ridge(alpha_found).fit(zs, np.hstack([zm, zm]))
+        carried = ridge.predict(z(seen[test], seen[train]))[:, : zm.shape[1]]
+        np.testing.assert_allclose(predicted, back(carried, made[train]), atol=1e-8)
+
+    by_hand(X, Y, regression.cost_, regression.alpha_, regression.predict(X[test]))
+    by_hand(Y, X, None, regression.inverse_alpha_, regression.inverse_predict(Y[test]))
+    assert regression.coef_.shape == (n, k)
+    assert regression.inverse_coef_.shape == (k, n)
+    assert regression.held_out_cost(X[test], Y[test]) == pytest.approx(
+        1 - regression.score(X[test], Y[test])
+    )
+
+
+def test_linear_predictivity_takes_strong_penalties_where_they_are_better():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 150))
+    Y = X[:, :5] @ rng.normal(size=(5, 3)) + 5 * rng.normal(size=(200, 3))
+    assert LinearPredictivity(random_state=0).fit(X, Y).alpha_ > 10
+    assert LinearPredictivity(random_state=0).fit(X, X[:, :3]).alpha_ < 1
+
+
+def test_linear_predictivity_swapped_swaps_its_maps_and_not_its_cost():
+    X, Y = populations(3, 20, n_stimuli=60)
+    there, back_again = (
+        LinearPredictivity(random_state=0).fit(*pair) for pair in ((X, Y), (Y, X))
+    )
+    np.testing.assert_allclose(there.predict(X), back_again.inverse_predict(X))
+    np.testing.assert_allclose(there.inverse_predict(Y), back_again.predict(Y))
+    assert abs(there.cost_ - back_again.cost_) > 0.001
+
+
+def test_linear_predictivity_of_a_target_that_varies_once():
+    X, _ = populations(4, 4)
+    Y = np.zeros((40, 1))
+    Y[17] = 1
+    # The validation part has it, so that there is something to correlate.
+    for seed in range(5):
+        regression = LinearPredictivity(random_state=seed).fit(X, Y)
+        assert 0 <= regression.cost_ <= 2
+
+
+def test_linear_predictivity_checks_its_settings():
+    X, Y = populations(4, 4)
+    with pytest.raises(ValueError, match="`alphas` must be"):
+        LinearPredictivity(alphas=[1.0, 0.0]).fit(X, Y)
+    with pytest.raises(ValueError, match="'validation_fraction' parameter"):
+        LinearPredictivity(validation_fraction=1.0).fit(X, Y)
+    with pytest.raises(ValueError, match="n_samples=3 stimuli cannot be split"):
+        LinearPredictivity().fit(X[:3], Y[:3])
+
+
+# -- any regressor ---------------------------------------------------------------------
+
+
+class Flat(Ridge):
+    """Predicts a vector where there is one target, as many regressors do."""
+
+    def predict(self, X):
+        return np.squeeze(super().predict(X))
+
+
+REGRESSORS = [
+    Ridge(3.0),
+    PLSRegression(n_components=1),
+    KernelRidge(alpha=0.5, kernel="rbf", gamma=0.1),
+    make_pipeline(StandardScaler(with_std=False), Ridge(0.2)),
+    Flat(2.0),
+]
+
+
+def predict_by_hand(regressor, seen, made, fitted, scored):
+    """Return the predictions of units standardised over all of `fitted`."""
+    zs, zm = z(seen, seen[fitted]), z(made, made[fitted])
+    predicted = clone(regressor).fit(zs[fitted], zm[fitted]).predict(zs[scored])
+    return back(np.reshape(predicted, (len(predicted), -1)), made[fitted])
+
+
+def test_the_default_is_scikit_learns_ridge_between_standardised_units():
+    X, Y = populations(7, 4, n_stimuli=60)
+    train, test = np.arange(40), np.arange(40, 60)
+    mapping = RegressorMapping(random_state=0).fit(X[train], Y[train])
+    # Unit by unit, with the closed form of each.
+    for seen, made, found in (
+        (X, Y, mapping.predict(X[test])),
+        (Y, X, mapping.inverse_predict(Y[test])),
+    ):
+        zs = z(seen, seen[train])
+        for unit in range(made.shape[1]):
+            recorded = made[train, unit]
+            deviations = (recorded - recorded.mean()) / recorded.std()
+            ridge = Ridge().fit(zs[train], deviations)
+            gram = zs[train].T @ zs[train] + np.eye(seen.shape[1])
+            np.testing.assert_allclose(
+                ridge.coef_, np.linalg.solve(gram, zs[train].T @ deviations)
+            )
+            expected = ridge.predict(zs[test]) * recorded.std() + recorded.mean()
+            np.testing.assert_allclose(found[:, unit], expected, rtol=1e-9)
+    assert isinstance(mapping.regressor_, Ridge)
+    assert mapping.regressor_.coef_.shape == (4, 7)
+    assert mapping.inverse_regressor_.coef_.shape == (7, 4)
+    given = RegressorMapping(Ridge(), random_state=0).fit(X[train], Y[train])
+    np.testing.assert_array_equal(given.predict(X), mapping.predict(X))
+    assert given.cost_ == mapping.cost_
+
+
+@pytest.mark.parametrize("regressor", REGRESSORS, ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(("n", "k"), [(7, 4), (4, 7), (1, 5), (5, 1), (1, 1)])
+def test_both_directions_are_those_of_a_clone_fitted_by_hand(regressor, n, k):
+    X, Y = populations(n, k, n_stimuli=60)
+    train, test = np.arange(40), np.arange(40, 60)
+    mapping = RegressorMapping(regressor, random_state=0).fit(X[train], Y[train])
+    np.testing.assert_allclose(
+        mapping.predict(X[test]), predict_by_hand(regressor, X, Y, train, test)
+    )
+    np.testing.assert_allclose(
+        mapping.inverse_predict(Y[test]), predict_by_hand(regressor, Y, X, train, test)
+    )
+    assert mapping.predict(X[test]).shape == (20, k)
+    # What was given is not fitted itself.
+    with pytest.raises(NotFittedError):
+        check_is_fitted(regressor)
+    for fitted in (mapping.regressor_, mapping.inverse_regressor_):
+        assert type(fitted) is type(regressor)
+        check_is_fitted(fitted)
+
+
+@pytest.mark.parametrize("regressor", REGRESSORS, ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(("fraction", "size"), [(0.125, 5), (0.3, 12), (0.01, 2)])
+def test_the_cost_is_that_of_the_validation_part(regressor, fraction, size):
+    X, Y = populations(6, 5)
+    mapping = RegressorMapping(regressor, validation_fraction=fraction, random_state=3)
+    mapping.fit(X, Y)
+    validation, fitted = np.split(np.random.RandomState(3).permutation(40), [size])
+    # Standardised over all training stimuli, fitted to the rest.
+    zx, zy = z(X, X), z(Y, Y)
+    predicted = clone(regressor).fit(zx[fitted], zy[fitted]).predict(zx[validation])
+    constant = np.ptp(predicted, axis=0) == 0
+    scores = [
+        0.0 if is_constant else reference.pearson(a, b)
+        for a, b, is_constant in zip(
+            zy[validation].T, predicted.T, constant, strict=True
+        )
+    ]
+    assert mapping.cost_ == pytest.approx(1 - np.mean(scores), abs=1e-12)
+    assert mapping.held_out_cost(X[:9], Y[:9]) == pytest.approx(
+        1 - mapping.score(X[:9], Y[:9]), abs=1e-12
+    )
+
+
+def test_a_target_that_varies_once_is_in_the_validation_part():
+    X, _ = populations(4, 4)
+    Y = np.zeros((40, 1))
+    Y[17] = 1
+    for seed in range(5):
+        # Silent over the other stimuli, it is predicted as a constant.
+        mapping = RegressorMapping(KNeighborsRegressor(1), random_state=seed)
+        assert mapping.fit(X, Y).cost_ == 1
+
+
+@pytest.mark.parametrize("regressor", REGRESSORS, ids=lambda r: type(r).__name__)
+def test_constant_units_take_no_part_whatever_the_regressor(regressor):
+    dead_units_take_no_part(RegressorMapping(regressor, random_state=0))
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_regressors_are_given_float64_and_predictions_are_as_precise_as_layers(above):
+    given = []
+
+    class Watched(Ridge):
+        def fit(self, X, y):
+            given.extend([X.dtype, y.dtype])
+            return super().fit(X, y)
+
+    X, Y = (side.astype(np.float32) for side in populations(6, 5))
+    mapping = RegressorMapping(Watched(), random_state=0)
+    estimator = (MultiLevelOT(mapping) if above else mapping).fit(X, Y)
+    assert given == [np.float64] * 8
+    assert estimator.predict(X).dtype == np.float32
+    assert estimator.inverse_predict(Y).dtype == np.float32
+
+
+class Loud(Ridge):
+    def fit(self, X, y):
+        warnings.warn(f"off by {X[0, 0]:.1e}", ConvergenceWarning, stacklevel=2)
+        return super().fit(X, y)
+
+
+def test_what_regressors_warn_of_comes_once_a_fit():
+    source, target = random_networks()
+    mot = MultiLevelOT(RegressorMapping(Loud(), random_state=0))
+    with pytest.warns(ConvergenceWarning, match=r"off by.*48 time\(s\)") as caught:
+        mot.fit(source, target)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"regressor": StandardScaler()}, "'regressor' parameter"),
+        ({"regressor": "ridge"}, "'regressor' parameter"),
+        ({"validation_fraction": 0.0}, "'validation_fraction' parameter"),
+        ({"validation_fraction": 0.99}, "stimuli cannot be split"),
+        ({"random_state": "first"}, "'random_state' parameter"),
+    ],
+)
+def test_wrong_settings_of_a_mapping_are_refused(settings, message):
+    X, Y = populations(4, 4)
+    for estimator in (
+        RegressorMapping(**settings),
+        MultiLevelOT(RegressorMapping(**settings)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(X, Y)
+
+
+@pytest.mark.parametrize("cost_cv", [None, 3])
+def test_the_number_of_jobs_changes_no_mapping(cost_cv):
+    source, target = random_networks()
+    inner = RegressorMapping(PLSRegression(n_components=2), random_state=0)
+    alone = MultiLevelOT(inner, cost_cv=cost_cv).fit(source, target)
+    both = MultiLevelOT(inner, cost_cv=cost_cv, n_jobs=2).fit(source, target)
+    np.testing.assert_allclose(both.layer_costs_, alone.layer_costs_, rtol=1e-7)
+    for found, expected in zip(
+        both.predict(source), alone.predict(source), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+    assert isinstance(both.inner_[1][2].regressor_, PLSRegression)
+
+
+def test_a_search_over_regressors_and_their_settings():
+    source, target = random_networks(n_stimuli=60)
+    X, y = LayerStack(source), LayerStack(target)
+    regressors = [Ridge(0.5), PLSRegression(n_components=2), KernelRidge()]
+    search = GridSearchCV(
+        MultiLevelOT(RegressorMapping(Ridge(), random_state=0)),
+        [
+            {"inner__regressor": regressors},
+            {"inner__regressor__alpha": [1e-3, 1e6]},
+        ],
+        cv=3,
+        error_score="raise",
+    ).fit(X, y)
+    found = search.cv_results_["mean_test_score"]
+    inner = [*regressors, Ridge(1e-3), Ridge(1e6)]
+    expected = [
+        cross_val_score(
+            MultiLevelOT(RegressorMapping(regressor, random_state=0)), X, y, cv=KFold(3)
+        ).mean()
+        for regressor in inner
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert found[4] < found[3]
+    assert search.best_score_ == found.max()
+
+
+# -- both ------------------------------------------------------------------------------
+
+
+@by_law(*LAWS_OF_MAPS)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_laws_of_all_pairs(estimator, law):
+    law(clone(estimator))
+
+
+def test_a_search_over_the_kind_of_inner_itself():
+    source, target = random_networks(n_stimuli=60)
+    X, y = LayerStack(source), LayerStack(target)
+    candidates = [
+        *(
+            SoftMatching(),
+            RotationMatching(),
+            *(SemiMatching(), OneToOneMatching(), Procrustes()),
+        ),
+        LinearPredictivity(alphas=[1.0], random_state=0),
+    ]
+    search = GridSearchCV(
+        MultiLevelOT(SoftMatching()),
+        [
+            {"inner": candidates, "strategy": ["transport", "pairwise_best"]},
+            {
+                "inner": [LinearPredictivity(random_state=0)],
+                "inner__alphas": [[1.0], [100.0]],
+            },
+        ],
+        cv=3,
+        error_score="raise",
+    ).fit(X, y)
+    assert len(search.cv_results_["params"]) == 2 * len(candidates) + 2
+    for candidate, mean in zip(
+        search.cv_results_["params"],
+        search.cv_results_["mean_test_score"],
+        strict=True,
+    ):
+        mot = MultiLevelOT().set_params(**candidate)
+        by_hand = cross_val_score(mot, X, y, cv=KFold(3))
+        assert mean == pytest.approx(by_hand.mean())
+    # The layers share random mixtures of a few latents, which a regression undoes.
+    assert isinstance(search.best_params_["inner"], LinearPredictivity)
