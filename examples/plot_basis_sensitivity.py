@@ -2,19 +2,19 @@
 Which similarities see the tuning of single units?
 ==================================================
 
-Figures 3A and 3B and appendix A.5 of the soft matching paper. Most similarities of
-representations do not change, or hardly, when the axes of one are rotated, so they
-cannot tell whether single units are tuned alike. Soft matching can, and it does not
-mistake a wide population for one that is like everything.
+This example reproduces figures 3A and 3B and appendix A.5 of the soft matching paper.
+Most similarity measures hardly change when the axes of one representation are rotated.
+They cannot show whether single units have similar tuning. Soft matching can. In addition,
+it does not rate a large population as similar to every other population.
 """
 
 # %%
-# Figure 3A: a population that holds two others
-# ---------------------------------------------
-# X and Y are three tuning curves each, of unit norm and not centred, none overlapping
-# with any of the other's. Z holds all six. By semi-matching X is perfectly like Z and Y
-# too, and yet X is nothing like Y; rectangular matching agrees. By soft matching Z is
-# half like either.
+# Figure 3A: a population that contains two others
+# ------------------------------------------------
+# X and Y each consist of three tuning curves, scaled to norm 1 and not centred. The
+# curves of X do not overlap with those of Y. Z contains all six curves. Semi-matching
+# and rectangular matching give X and Z, and also Y and Z, the maximal score, although X
+# and Y have nothing in common. Soft matching gives both pairs a score of one half.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +34,7 @@ from skmot.metrics import (
 )
 
 positions = np.linspace(0, 1, 240)
-# Bumps far enough apart that no two overlap.
+# The curves are far enough apart that they do not overlap.
 curves = np.maximum(
     0, 1 - np.abs(positions[:, np.newaxis] - np.linspace(1 / 12, 11 / 12, 6)) * 12
 )
@@ -53,11 +53,11 @@ for name, score in [
 # %%
 # Figure 3B: filters in their own basis and in a random one
 # ---------------------------------------------------------
-# The paper rotates the first filters of AlexNet; here they are those of a network that
-# was trained on handwritten digits. The rows of the filter matrix are pixels, which
-# take the place of stimuli, and its columns are units. Turned by a random rotation, the
-# units keep the geometry of the pixels, but single filters become mixtures of all. A
-# control shows what unrelated filters score: the same ones with their pixels shuffled.
+# The paper rotates the first filters of AlexNet. This example uses the filters of a
+# network that was trained on handwritten digits. The rows of the filter matrix are
+# pixels, which replace the stimuli, and its columns are units. A random rotation keeps
+# the geometry of the pixels, but each filter becomes a mixture of all filters. A control
+# shows the scores of unrelated filters: the same filters with shuffled pixels.
 
 digits = load_digits()
 network = MLPClassifier((32,), alpha=0.1, max_iter=1000, random_state=0)
@@ -80,10 +80,10 @@ for name, measure in [
     print(f"{name:<28}{same:>11.3f}{turned:>9.3f}{unrelated:>10.3f}")
 
 # %%
-# Procrustes distance and CKA do not see the rotation at all. RSA sees a little of it:
-# by correlation distance it subtracts from each pattern its mean over units, which is
-# a projection along one fixed direction of the space, (1, ..., 1). A rotation that
-# leaves this direction where it is leaves RSA at 1; any other moves it.
+# Procrustes distance and CKA do not change with the rotation. RSA changes slightly:
+# correlation distance subtracts from each pattern its mean over units, which is a
+# projection along the fixed direction (1, ..., 1). A rotation that keeps this direction
+# leaves RSA at 1; other rotations change it.
 
 ones = np.full((32, 32), 1 / 32)
 basis = null_space(ones)
@@ -92,11 +92,11 @@ unmoved = rsa_score(filters, filters @ mean_kept)
 print(f"\nRSA after a rotation that keeps the means over units: {unmoved:.3f}")
 
 # %%
-# The soft matching score falls from 1 to .57. Unrelated filters score .25, because the
-# best of all matchings of 32 curves over 64 pixels finds similar ones by chance; so a
-# rotated population is still more alike than an unrelated one, but far from the same.
-# Filters of 8 x 8 pixels are too coarse for the edges of the paper's picture: in this
-# one (weights, red positive, blue negative) the eye hardly tells the two sides apart.
+# The soft matching score decreases from 1 to .57. Unrelated filters score .25, because
+# the best matching of 32 curves over 64 pixels finds similar curves by chance. The
+# rotated population is therefore more similar than an unrelated one, but far from equal.
+# Filters of 8 x 8 pixels are too coarse to show the edges of the paper's figure. In the
+# figure below (weights, red positive, blue negative) both sides look alike.
 
 limit = np.quantile(np.abs(filters), 0.99)
 figure = plt.figure(figsize=(10, 3), layout="constrained")
@@ -115,10 +115,11 @@ figure.savefig("filters.png", dpi=150)
 # %%
 # Appendix A.5: disentangled representations
 # ------------------------------------------
-# The same sensitivity measures disentanglement. Five factors generate the data. A
-# representation with one unit for each factor scores 1, in any order and with any gain,
-# and so does one with three units for each; one that mixes factors scores less, though
-# it holds the same information; and so does one that misses factors.
+# Because it depends on the basis, soft matching can measure disentanglement. Five
+# factors generate the data. A representation with one unit for each factor scores 1, in
+# any order and with any gain, and so does one with three units for each factor. A
+# representation that mixes factors scores less, although it contains the same
+# information. So does one in which factors are missing.
 
 rng = np.random.default_rng(0)
 factors = rng.uniform(size=(500, 5))
@@ -137,7 +138,7 @@ for name, representation in representations.items():
     print(f"{name:<24}{soft:>19.2f}{cka:>13.2f}")
 
 # %%
-# Linear CKA gives 1 to the mixtures, and less than 1 to single factors with unequal
-# gains: of the basis it knows nothing, of the gains it does.
+# Linear CKA is 1 for the mixtures, and less than 1 for single factors with unequal gains:
+# it does not depend on the basis, but it depends on the gains.
 
 plt.show()

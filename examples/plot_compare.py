@@ -2,18 +2,19 @@
 Which method reconstructs best?
 ===============================
 
-Tables 1 to 3 of the multi-level optimal transport paper, on networks that learned to
-read digits: multi-level optimal transport (MOT) beside its controls and alternatives,
-with and without rotations (R). Every method meets the same five splits of the same
-stimuli, both sides are reconstructed, and what is said is said of paired differences.
+This example reproduces tables 1 to 3 of the multi-level optimal transport paper on
+networks that learned to read digits. It compares multi-level optimal transport (MOT) with
+controls and alternatives, with and without rotations (R). All methods use the same five
+splits of the same stimuli, both sides are reconstructed, and conclusions are drawn from
+paired differences.
 """
 
 # %%
 # The networks
 # ------------
-# Two networks of one seed are compared with two of another. They differ in depth and in
-# width; one pair differs in the seed only. All saw the same 899 digits, on which none
-# was trained.
+# Two networks of one seed are compared with two networks of another seed. They differ in
+# depth and width; one pair differs in the seed only. The stimuli are 899 digits that were
+# not used to train any of them.
 
 import warnings
 
@@ -38,10 +39,10 @@ for seed, networks in (("first", sources), ("second", targets)):
 # %%
 # The methods
 # -----------
-# Without a `random_state` of its own each fit of Perm-P draws its permutation of the
-# layers from that of the comparison; one seed in the method would permute all alike.
+# Perm-P has no `random_state` here, so each fit gets a different seed from the
+# comparison. With a fixed seed all fits would use the same permutation of the layers.
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 plain = {
@@ -68,9 +69,9 @@ comparison = compare(
 # %%
 # The scores
 # ----------
-# Correlations of recorded and reconstructed units on held-out stimuli. The paper
-# reports the reconstruction of the source. The standard error takes the splits as
-# independent, which they are not: it is too small.
+# Scores are correlations of recorded and reconstructed units on held-out stimuli. The
+# paper reports the reconstruction of the source. The standard error is too small, because
+# it assumes that the splits are independent.
 
 spread = "standard_deviation_over_splits", "standard_error_over_splits"
 pairs = [(source, target) for source in sources for target in targets]
@@ -94,9 +95,9 @@ for direction in ("source", "target"):
 # %%
 # The differences
 # ---------------
-# Each method less MOT, or less MOT + R, on the same splits; in brackets the 95 %
-# bootstrap interval over the held-out stimuli, with the fits kept. A star marks those
-# that leave out 0.
+# The table shows each method less MOT, or less MOT + R, on the same splits. The 95 %
+# bootstrap interval over the held-out stimuli, without refitting, is in brackets. A star
+# marks intervals that do not contain 0.
 
 differences = {}
 for reference, others in (("MOT", [*plain, "MOT + R"]), ("MOT + R", rotated)):
@@ -119,28 +120,28 @@ for direction in ("source", "target"):
         print(line)
 
 # %%
-# In the run that made this page, what the paper finds holds in part.
+# In the run for this page, the findings of the paper are reproduced in part.
 #
 # - Rotations help most: MOT + R is above MOT in every pair and both directions, as in
 #   table 3.
-# - Where the depths differ, MOT reconstructs the source better than single best and
-#   pairwise best, as in table 1. At equal depths single best is MOT, whose plan is
-#   one-to-one, and pairwise best is better. In the other direction pairwise best is
-#   above MOT in two of four pairs, below it in one.
-# - Perm-P is below MOT everywhere, but by .025 at most, and where the depths differ it
-#   reconstructs the source better than pairwise best does. So two fifths to nine tenths
-#   of what MOT gains over pairwise best there come from using several layers, whichever
-#   they are.
+# - If the depths differ, MOT reconstructs the source better than single best and
+#   pairwise best, as in table 1. For equal depths the plan of MOT is one-to-one, so
+#   single best is the same as MOT, and pairwise best is better. In the other direction
+#   pairwise best is above MOT in two of four pairs and below it in one.
+# - Perm-P is below MOT everywhere, but by .025 at most. If the depths differ, it
+#   reconstructs the source better than pairwise best. Two fifths to nine tenths of the
+#   advantage of MOT over pairwise best are therefore due to using several layers, no
+#   matter which ones.
 # - With rotations the strategies differ by less than .02. The intervals are widest for
-#   targets rebuilt from the source of 4 x 64. It has units that answer to one or a few
-#   of the training stimuli; standardised, they are huge where they answer to a test
-#   stimulus, and a rotation spreads that over a whole layer.
+#   targets reconstructed from the source 4 x 64. Some of its units respond to only one or
+#   a few training stimuli. After standardisation their responses to test stimuli are
+#   huge, and a rotation spreads them over a whole layer.
 
 # %%
-# The picture
-# -----------
-# Above the scores, with their standard deviation over splits, below the differences,
-# with their bootstrap intervals.
+# The figure
+# ----------
+# The upper row shows the scores with their standard deviation over splits, the lower row
+# the differences with their bootstrap intervals.
 
 figure, axes = plt.subplots(2, 2, figsize=(12, 8), sharey="row", layout="constrained")
 for column, direction in enumerate(("source", "target")):
@@ -159,7 +160,7 @@ for column, direction in enumerate(("source", "target")):
         cells = [differences[(*pair, direction, *contrast)] for pair in pairs]
         centre = np.array([cell["difference"] for cell in cells])
         low, high = (np.array([cell[end] for cell in cells]) for end in ("low", "high"))
-        # A percentile interval need not hold the estimate.
+        # A percentile interval need not contain the estimate.
         place = np.arange(len(pairs)) + (number - 2.5) / 10
         colour = f"C{list(methods).index(contrast[0])}"
         axes[1, column].vlines(place, low, high, color=colour)

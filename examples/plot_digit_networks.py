@@ -2,18 +2,18 @@
 Two networks that learned to read digits
 ========================================
 
-Two multi-layer perceptrons of three and of six hidden layers were trained on the same
-handwritten digits from different seeds. Which layer of the one does the work of which
-layer of the other? Multi-level optimal transport couples all layers at once; here it is
-set beside the alternatives of its paper, on stimuli that neither the networks nor the
-couplings were fitted to.
+Two multi-layer perceptrons with three and with six hidden layers were trained on the same
+handwritten digits with different seeds. Which layers of the two networks correspond to
+each other? Multi-level optimal transport couples all layers at once. This example
+compares it with the alternatives in its paper, on stimuli that were used neither to train
+the networks nor to fit the couplings.
 """
 
 # %%
 # The networks
 # ------------
-# Training takes seconds. 899 digits that no network was trained on are the stimuli, and
-# the activity of every hidden unit is the response.
+# Training takes seconds. The stimuli are 899 digits that were not used for training, and
+# the responses are the activities of all hidden units.
 
 import warnings
 
@@ -34,8 +34,8 @@ print(networks.DESCR)
 # %%
 # One fit
 # -------
-# Some ReLU units answer to no training stimulus. skmot warns of them and leaves them
-# out; here they are counted, and the warning is put away for the rest of this page.
+# Some ReLU units respond to no training stimulus. skmot leaves them out and raises a
+# warning. Here they are counted, and the warning is disabled for the rest of this page.
 
 warnings.simplefilter("ignore", DeadUnitWarning)
 
@@ -53,10 +53,10 @@ print((y.n_layers * mot.coupling_).round(2))
 # -----------------------------------
 # Each strategy is fitted to 80 % of the stimuli and scored on the rest, five times. The
 # score is the correlation of recorded and reconstructed units. It has two directions:
-# source layers reconstructed from the target, as the paper reports it, and target
-# layers from the source. Hierarchy scores tell whether the coupling follows depth: the
-# plain one is about 0.6 for a uniform coupling already, the adjusted one is 0 for that
-# and 1 for the best order that is possible.
+# source layers are reconstructed from the target, as in the paper, or target layers from
+# the source. Hierarchy scores measure whether the coupling follows depth. The unadjusted
+# score of a uniform coupling is already about 0.6. The adjusted score is 0 for a uniform
+# coupling and 1 for the best possible order.
 
 strategies = ["transport", "single_best", "pairwise_best", "permuted"]
 columns = ["source from target", "target from source", "hierarchy", "adjusted"]
@@ -82,7 +82,7 @@ for strategy, rows in results.items():
     print(f"{strategy:<22}" + "".join(f"{m:>13.3f} ({s:.3f})" for m, s in cells))
 
 # %%
-# What the numbers say, they say about differences on the same splits.
+# The strategies are compared by their differences on the same splits.
 
 for other in strategies[1:]:
     for index, column in enumerate(columns[:2]):
@@ -93,18 +93,19 @@ for other in strategies[1:]:
         )
 
 # %%
-# In the run that made this page, transport reconstructs the source better than
-# single-best and pairwise-best in every split, and the target a little worse than
-# pairwise-best in every split. The permuted control is within .005 of transport in both
-# directions: what lifts transport is that each source layer is rebuilt from several
-# target layers, whichever they are. The hierarchy scores do tell the plans apart: the
-# adjusted one is .44 for transport, and below 0, the value of a uniform coupling, for
-# pairwise-best.
+# In the run for this page, transport reconstructs the source better than single-best and
+# pairwise-best in every split, and the target slightly worse than pairwise-best in every
+# split. The permuted control is within .005 of transport in both directions. The
+# advantage of transport is therefore that each source layer is reconstructed from several
+# target layers, no matter which ones. The hierarchy scores distinguish the plans: the
+# adjusted score is .44 for transport, and for pairwise-best it is below 0, the value of a
+# uniform coupling.
 
 # %%
-# The picture
-# -----------
-# On the left what the units cost to match, on the right the coupling of layers.
+# The figure
+# ----------
+# The left panel shows the costs of matching the units, the right panel the coupling of
+# the layers.
 
 display = LayerCouplingDisplay.from_estimator(mot)
 display.figure_.savefig("digit_networks.png", dpi=150)

@@ -2,19 +2,19 @@
 Does the coupling follow depth?
 ===============================
 
-Appendices G, H and I of the multi-level optimal transport paper. A hierarchy score H
-tells how closely a map of layers follows relative depth. It is printed beside the
-values that tell what it means: that of a uniform coupling, those of the same plan with
-its rows permuted, and the best that is possible. Maps are made by the matching of units
-with and without rotations (R), and by measures that match none: linear predictivity
+This example reproduces appendices G, H and I of the multi-level optimal transport paper.
+The hierarchy score H measures how closely a layer map follows relative depth. It is
+compared with the score of a uniform coupling, with those of the same plan with permuted
+rows, and with the best possible score. The layer maps are based on matching units, with
+and without rotations (R), and on measures that do not match units: linear predictivity
 (LP, appendix H) and representational similarity (RSA, appendix I).
 """
 
 # %%
 # The networks
 # ------------
-# Two pairs of networks that read digits: one of three and of six layers of equal width,
-# and one whose layers taper, so that width could decide what is cheap to match.
+# There are two pairs of networks that read digits. One pair has three and six layers of
+# equal width. The layers of the other pair taper, so that costs could depend on width.
 
 import warnings
 from itertools import permutations
@@ -28,7 +28,7 @@ from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import hierarchy_score
 from skmot.transport import solve_transport
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 pairs = {
@@ -44,8 +44,8 @@ for name, networks in pairs.items():
 # %%
 # The maps
 # --------
-# Any measure with a cost can be coupled by transport. Costs are read in sample, as in
-# the paper, and on held-out folds, where width alone makes nothing cheap.
+# Transport can couple layers with any measure that has a cost. Costs are computed in
+# sample, as in the paper, and on held-out folds, where they do not depend on width.
 
 methods = {
     "MOT": MultiLevelOT(),
@@ -75,11 +75,12 @@ def couple(costs, strategy):
 # %%
 # The scores: table G.1
 # ---------------------
-# H, and in brackets the adjusted score: 0 for the uniform coupling, 1 for the best of
-# uniform marginals, to which pairwise maps are not bound. Beside transport are the mean
-# and the standard deviation of H over all permutations of its rows, and the share of
-# them that reach its H or more. The mean is that of the uniform coupling, as it must
-# be: H is linear in the plan.
+# The table shows H, and in brackets the adjusted score. It is 0 for the uniform coupling
+# and 1 for the best coupling with uniform marginals. Pairwise maps need not have uniform
+# marginals. For transport, the table also shows the mean and the standard deviation of H
+# over all permutations of the rows of the plan, and the share of permutations with at
+# least the same H. The mean is equal to H of the uniform coupling, because H is linear in
+# the plan.
 
 for pair, networks in pairs.items():
     n_source, n_target = networks.source.n_layers, networks.target.n_layers
@@ -111,25 +112,25 @@ for pair, networks in pairs.items():
             print(line)
 
 # %%
-# In the run that made this page transport follows depth more closely than the pairwise
-# map in all cases but one, as in the paper. It does so under LP and RSA too, where the
-# plan is the best possible in every case: the order comes with the coupling of all
-# layers at once, not with the matching of units. MOT finds it for the tapering
-# networks; for those of equal widths its plan is within what permuted plans reach.
-# Three or four layers have few orders, so no share can be below 1/6 or 1/24.
+# In the run for this page, transport follows depth more closely than the pairwise map in
+# all cases but one, as in the paper. This also holds for LP and RSA, where the plan is the
+# best possible in every case: the order results from coupling all layers at once, not
+# from matching units. MOT finds the order for the tapering networks. For equal widths the
+# score of its plan is within the range of permuted plans. Three or four layers have few
+# orders, so no share can be below 1/6 or 1/24.
 #
-# The exception is MOT + R on held-out costs of the tapering networks. Its cost is a
-# squared error, which a unit that answers to next to none of the training stimuli blows
-# up once it answers to a held-out one:
+# The exception is MOT + R with held-out costs of the tapering networks. Its cost is a
+# squared error. It becomes very large if a unit responds to hardly any training stimulus,
+# but to a held-out one:
 
 for row in costs["tapering", "MOT + R", "held out"]:
     print("".join(f"{cost:>9.2f}" for cost in row))
 
 # %%
-# The picture: figures H.1 and I.1
-# --------------------------------
-# Shares of each source layer, costs in sample. Above each source layer's cheapest
-# target layer, below the transport plan.
+# The maps: figures H.1 and I.1
+# -----------------------------
+# The panels show the shares of each source layer, for costs in sample. The upper row is
+# the target layer of lowest cost for each source layer, the lower row the transport plan.
 
 for pair, networks in pairs.items():
     figure, axes = plt.subplots(
