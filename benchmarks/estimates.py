@@ -1,4 +1,4 @@
-"""What `skmot.scaling.estimate` says before a fit, and what the fit then takes."""
+"""Comparison of `skmot.scaling.estimate` with the time and memory of fits."""
 
 import warnings
 
@@ -33,7 +33,7 @@ REPEATS = 2
 
 
 def rows(scale):
-    """Yield two rows a case: seconds and memory, estimated and taken."""
+    """Yield two rows for each case: estimated and measured seconds and memory."""
     for case in CASES[scale]:
         expected, fits, n_rounds = in_fresh_process(_fit, *case)
         estimator, source, target, n_stimuli, n_workers = case
@@ -65,7 +65,7 @@ def rows(scale):
 
 
 def constants():
-    """Return what estimates are built on, measured here, in seconds."""
+    """Return the measured constants of the estimates, in seconds."""
     arcs, seconds = calibration.transport_seconds(1.0)
     return {
         "reading a number": calibration.reading_seconds("float32"),
@@ -93,6 +93,6 @@ def _fit(estimator, source, target, n_stimuli, n_workers):
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(X, y)
         fits.append(measured)
-    # How many rounds a rotation needs is known only afterwards.
+    # The number of iterations of a rotation is known only after the fit.
     n_rounds = float(model.n_iter_.mean()) if hasattr(model, "n_iter_") else None
     return estimate(model, X, y, n_rounds=n_rounds), fits, n_rounds

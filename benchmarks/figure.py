@@ -1,4 +1,4 @@
-"""How the time of a fit of MOT grows with units, layers and stimuli."""
+"""Figure of the time of an MOT fit against units, layers and stimuli."""
 
 import literal
 from measure import in_fresh_process, shortest
@@ -7,9 +7,9 @@ from problems import network, unit_columns
 from skmot import MultiLevelOT
 
 REPEATS = 2
-# The loop is timed on the first of the pairs and scaled to all.
+# The literal loop is timed on at most this number of pairs and scaled to all pairs.
 MOST_LITERAL_PAIRS = 4
-# What varies, where: units, layers, stimuli; what is varied is None.
+# Units, layers and stimuli of each panel. None marks the size that varies.
 PANELS = {
     "full": {
         "units in each layer, N = K": (
@@ -25,7 +25,7 @@ PANELS = {
         "stimuli, S": ((256, 2, None), [250, 500, 1000, 2000]),
     },
 }
-# Name, colour and marker: the palette of Okabe and Ito, told apart by all readers.
+# Name, colour and marker. The palette of Okabe and Ito suits colour-blind readers.
 LINES = [
     ("literal loop: np.corrcoef, dense ot.emd", "#D55E00", "s"),
     ("skmot, the whole fit", "#0072B2", "o"),
@@ -39,7 +39,7 @@ def measure(scale):
     Returns
     -------
     points : list of dict
-        One a panel: its label, what is fixed, values, and the seconds of each line.
+        Label, fixed sizes, values and the seconds of each line, for each panel.
     """
     points = []
     for label, (sizes, values) in PANELS[scale].items():
@@ -59,7 +59,7 @@ def measure(scale):
 
 
 def _time(n_units, n_layers, n_stimuli):
-    """Return the seconds of the loop, of a fit, and of the products, one core each."""
+    """Return the seconds of the literal loop, a fit, and the products, on one core."""
     source, target = (network(n_layers, n_units, n_stimuli, run=run) for run in (0, 1))
     columns = [[unit_columns(layer) for layer in side] for side in (source, target)]
     pairs = [(x, y) for x in source for y in target]
@@ -76,7 +76,7 @@ def _time(n_units, n_layers, n_stimuli):
 
 
 def draw(points, machine, path):
-    """Draw the panels side by side and save them."""
+    """Draw all panels in one figure and save it."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -1,14 +1,14 @@
-"""The other side of the comparisons: the papers' formulas, as they read.
+"""References of the benchmarks: literal implementations of the papers' formulas.
 
-Float64 throughout, one dense `ot.emd` a coupling. Costs are brought to [0, 1] first,
-without which `ot.emd` may be wrong and say nothing.
+They use float64 and one dense `ot.emd` for each coupling. Costs are first scaled to
+[0, 1], because `ot.emd` can otherwise return a wrong plan without a warning.
 """
 
 import numpy as np
 import ot
 from scipy.optimize import linear_sum_assignment
 
-# More than any of these problems needs: the default stops early, with a warning.
+# More pivots than any of these problems needs. With the default `ot.emd` stops early.
 MAX_PIVOTS = 100_000_000
 
 
@@ -20,41 +20,41 @@ def scaled(costs):
 
 
 def emd(costs):
-    """Return the dense plan of least cost between uniform masses."""
+    """Return the optimal dense plan between uniform masses."""
     return ot.emd([], [], scaled(costs)[0], numItermax=MAX_PIVOTS)
 
 
 def z_scored(layer):
-    """Return units centred and scaled, in float64."""
+    """Return standardised units in float64."""
     layer = np.asarray(layer, dtype=np.float64)
     return (layer - layer.mean(axis=0)) / layer.std(axis=0)
 
 
 def correlations(source, target):
-    """Return correlations of all units of both sides by numpy, and keep one block."""
+    """Compute correlations of all units of both sides by NumPy; return one block."""
     source, target = np.asarray(source, float), np.asarray(target, float)
     n_units = source.shape[1]
     return np.corrcoef(source, target, rowvar=False)[:n_units, n_units:]
 
 
 def cross_correlations(source, target):
-    """Return correlations of units of one side with those of the other, and no more."""
+    """Compute only the correlations of units of one side with those of the other."""
     return z_scored(source).T @ z_scored(target) / len(source)
 
 
 def match_layers(source, target, correlate=correlations):
-    """Match one pair of layers by a dense plan; return the cost."""
+    """Match one pair of layers by a dense plan, and return the cost."""
     distances = 1 - correlate(source, target)
     return float(np.sum(emd(distances) * distances))
 
 
 def match_after_rotation(source, target, n_rounds):
-    """Alternate coupling and rotation, through the activations, for so many rounds.
+    """Alternate coupling and rotation of activations for a number of iterations.
 
     Returns
     -------
     errors : list of float
-        Squared error an entry of the reconstructed source, a round.
+        Mean squared error of the reconstructed source after each iteration.
     """
     source, target = z_scored(source), z_scored(target)
     n_units = source.shape[1]
@@ -70,7 +70,7 @@ def match_after_rotation(source, target, n_rounds):
 
 
 def match_many(source, target):
-    """Take bare products and assignments of unit columns, and nothing else."""
+    """Compute only products and assignments of columns of norm 1."""
     return [
         linear_sum_assignment(x.T @ y, maximize=True) for x in source for y in target
     ]

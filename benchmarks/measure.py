@@ -1,4 +1,4 @@
-"""How the benchmarks measure: fresh processes, interleaved repeats, resident memory."""
+"""Measurements of time and memory in fresh processes, with alternating repeats."""
 
 import os
 import pickle
@@ -13,32 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# Short beside what is measured, long beside what a reading of /proc takes.
+# Shorter than the measured blocks, and longer than reading /proc takes.
 _SECONDS_BETWEEN_READINGS = 0.02
 
 
 def in_fresh_process(function, *arguments, blas_threads=1):
-    """Run a function in a process of its own.
+    """Run a function in a new process.
 
     Parameters
     ----------
     function : callable
-        Of a module, with arguments and a result that can be pickled.
+        Function of a module, whose arguments and result can be pickled.
     *arguments : object
-        What it is called with.
+        Arguments of the function.
     blas_threads : int or None, default=1
-        Threads of linear algebra there and in its own workers; None leaves every
-        setting at its default.
+        Number of linear algebra threads in the process and its workers. None keeps the
+        default settings.
 
     Returns
     -------
     result : object
-        What the function returned.
+        Result of the function.
 
     Raises
     ------
     subprocess.CalledProcessError
-        If it raised, or was killed; its traceback is on the standard error.
+        If the function raised an error or was killed. Its traceback is printed to the
+        standard error.
     """
     settings = (
         {} if blas_threads is None else dict.fromkeys(_THREAD_SETTINGS, blas_threads)
@@ -50,7 +51,7 @@ def in_fresh_process(function, *arguments, blas_threads=1):
     } | {name: str(value) for name, value in settings.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result"
-        # `multiprocessing` would leave a fit's own workers behind, and wait for them.
+        # `multiprocessing` would wait for the workers of a fit, which keep running.
         subprocess.run(
             [sys.executable, __file__, path],
             input=pickle.dumps((function, arguments)),
@@ -61,7 +62,7 @@ def in_fresh_process(function, *arguments, blas_threads=1):
 
 
 def shortest(functions, repeats):
-    """Time functions in turn, several times over; return the least seconds of each."""
+    """Time functions alternately several times, and return the best time of each."""
     times = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
@@ -72,21 +73,21 @@ def shortest(functions, repeats):
 
 
 def interleaved(sides, repeats, blas_threads=1):
-    """Run sides in turn, each time in a fresh process; keep the fastest run of each.
+    """Run functions alternately in fresh processes, and return the fastest runs.
 
     Parameters
     ----------
     sides : list of tuple
-        A function that returns a `Measured`, and its arguments.
+        Functions that return a `Measured`, each with its arguments.
     repeats : int
-        Runs of each.
+        Number of runs of each function.
     blas_threads : int or None, default=1
-        As `in_fresh_process` takes it.
+        Number of linear algebra threads, see `in_fresh_process`.
 
     Returns
     -------
     fastest : list of Measured
-        One a side; its peak of memory is the largest of all its runs.
+        Fastest run of each function, with the largest peak memory of all its runs.
     """
     runs = [[] for _ in sides]
     for _ in range(repeats):
@@ -100,20 +101,20 @@ def interleaved(sides, repeats, blas_threads=1):
 
 @dataclass
 class Measured:
-    """What a block took, and what it made.
+    """Time and memory of a block, and its result.
 
     Attributes
     ----------
     seconds : float
         Wall time.
     cpu_seconds : float
-        Processor time of this process, without its children.
+        CPU time of this process, without child processes.
     peak_bytes : int
-        Most memory over what was resident before the block, children included.
+        Peak memory minus the resident memory before the block, with child processes.
     most_running : int
-        Most threads seen running at once, children included.
+        Largest number of threads that ran at the same time, with child processes.
     value : object
-        What the side wants to report.
+        Result to report.
     """
 
     seconds: float = 0.0
@@ -126,8 +127,8 @@ class Measured:
 class Watch:
     """Measure a block: `with Watch() as measured: ...`.
 
-    Memory counts what is anonymous or shared, not the pages of mapped files, which the
-    system drops when it needs room.
+    Memory includes anonymous and shared pages, but not pages of mapped files, which the
+    system removes when it needs memory.
     """
 
     def __enter__(self):
@@ -168,7 +169,7 @@ def resident_bytes():
 
 
 def running_threads():
-    """Return how many threads of this process and its children run or wait to run."""
+    """Return the number of threads of all processes that run or are ready to run."""
     count = 0
     for process in _family():
         try:
@@ -182,7 +183,7 @@ def running_threads():
 
 
 def _family():
-    """Return this process and all below it, as directories of /proc."""
+    """Return the directories in /proc of this process and its descendants."""
     found, waiting = [], [Path(f"/proc/{os.getpid()}")]
     while waiting:
         process = waiting.pop()
@@ -197,17 +198,17 @@ def _family():
 
 
 def highest_resident_bytes():
-    """Return the most memory that this process ever held (Linux counts kilobytes)."""
+    """Return the peak resident memory of this process (Linux reports kilobytes)."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def resident_bytes_with_files():
-    """Return the memory that this process holds now, as that record counts it."""
+    """Return the current resident memory of this process, with mapped files."""
     return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 
 
 def machine():
-    """Return what the numbers depend on: the machine and the versions."""
+    """Return the machine and the versions that the results depend on."""
     import joblib
     import numpy
     import ot

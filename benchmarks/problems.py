@@ -1,40 +1,40 @@
-"""What the benchmarks run on: made-up layers of the kinds that recordings come in."""
+"""Simulated layers for the benchmarks, with the properties of real recordings."""
 
 import numpy as np
 
-# Fewer latent dimensions than units, of falling variance, as in what networks do.
+# As in networks, there are fewer latent dimensions than units.
 _LATENTS = 128
 _NOISE = 0.1
 
 
 def latents(n_stimuli, rng):
-    """Return what all layers of a problem share: dimensions of falling variance."""
+    """Return shared dimensions of all layers, with decreasing variance."""
     scale = np.arange(1, _LATENTS + 1) ** -0.5
     return rng.normal(size=(n_stimuli, _LATENTS)) * scale
 
 
 def correlated(shared, n_units, rng):
-    """Return units that are linear in what is shared, with noise."""
+    """Return noisy linear functions of the shared dimensions."""
     tuned = shared @ rng.normal(size=(shared.shape[1], n_units))
     return tuned + _NOISE * tuned.std() * rng.normal(size=tuned.shape)
 
 
 def relu_like(shared, n_units, rng):
-    """Return rectified units, with noise so that none is dead."""
+    """Return rectified units with noise, so that no unit is dead."""
     tuned = np.maximum(correlated(shared, n_units, rng), 0)
     return tuned + _NOISE * tuned.std() * rng.normal(size=tuned.shape)
 
 
 def noise(shared, n_units, rng):
-    """Return units that share nothing."""
+    """Return independent units."""
     return rng.normal(size=(len(shared), n_units))
 
 
 def heavy_tailed(shared, n_units, rng, n_layers=3, degrees=2.5):
-    """Return layers of a residual network side by side, of unequal scale.
+    """Return concatenated layers of a residual network with different scales.
 
-    Responses have outliers, of Student's t of so many `degrees` of freedom, and units
-    differ in their gain.
+    Responses have outliers, which follow Student's t-distribution with `degrees`
+    degrees of freedom, and units differ in their gain.
     """
     width = n_units // n_layers
     stream, parts = correlated(shared, width, rng), []
@@ -47,19 +47,19 @@ def heavy_tailed(shared, n_units, rng, n_layers=3, degrees=2.5):
 
 
 def ruled_by_outliers(shared, n_units, rng):
-    """Return the same with outliers so large that few stimuli make a correlation."""
+    """Return such layers with outliers that dominate the correlations."""
     return heavy_tailed(shared, n_units, rng, degrees=1.5)
 
 
 def near_duplicates(shared, n_units, rng, copies=4):
-    """Return units each of which comes several times, plus 1 % noise."""
+    """Return several copies of each unit with 1 % noise."""
     units = np.repeat(relu_like(shared, -(-n_units // copies), rng), copies, axis=1)
     units = units[:, :n_units]
     return units + 0.01 * units.std() * rng.normal(size=units.shape)
 
 
 def unit_columns(layer):
-    """Return float32 columns that are centred and of norm one: products correlate."""
+    """Return centred float32 columns of norm 1, whose products are correlations."""
     layer = layer - layer.mean(axis=0)
     layer /= np.linalg.norm(layer, axis=0)
     return np.asarray(layer, dtype=np.float32, order="F")
@@ -68,8 +68,9 @@ def unit_columns(layer):
 def network(n_layers, n_units, n_stimuli, seed=0, run=0):
     """Return float32 layers of a residual network with random weights.
 
-    Each layer adds rectified units to those before it, so that layers that are near in
-    depth are alike. Networks of one `seed` see the same stimuli; `run` draws weights.
+    Each layer adds rectified units to the previous layer, so that layers of similar
+    depth are alike. Networks with the same `seed` see the same stimuli; `run` is the
+    seed of the weights.
     """
     shared = latents(n_stimuli, np.random.default_rng(seed))
     rng = np.random.default_rng([seed, run, n_layers, n_units])
@@ -83,7 +84,7 @@ def network(n_layers, n_units, n_stimuli, seed=0, run=0):
 
 
 def _next_layer(stream, rng):
-    """Add rectified units to a residual stream, which is of norm one a unit before."""
+    """Add rectified units to a residual stream after scaling its units to norm 1."""
     n_units = stream.shape[1]
     stream = stream / np.linalg.norm(stream, axis=1, keepdims=True) * np.sqrt(n_units)
     weights = rng.normal(size=(n_units, n_units)) / np.sqrt(n_units)
@@ -91,7 +92,7 @@ def _next_layer(stream, rng):
 
 
 def trajectory(n_checkpoints, n_layers, n_units, n_stimuli, seed=0, run=0):
-    """Return checkpoints of one training run: networks whose weights change slowly."""
+    """Return checkpoints of a training run: networks with slowly changing weights."""
     first, last = (
         network(n_layers, n_units, n_stimuli, seed, 2 * run + end) for end in (0, 1)
     )
@@ -105,7 +106,7 @@ def trajectory(n_checkpoints, n_layers, n_units, n_stimuli, seed=0, run=0):
 
 
 def save_network(folder, name, layers):
-    """Write layers to files, one each, and return their paths."""
+    """Write each layer to a file, and return the paths."""
     paths = []
     for depth, layer in enumerate(layers):
         path = folder / f"{name}_{depth}.npy"
@@ -115,5 +116,5 @@ def save_network(folder, name, layers):
 
 
 def load_network(paths, mmap_mode=None):
-    """Read layers from files, or map them."""
+    """Read layers from files, or memory-map them."""
     return [np.load(path, mmap_mode=mmap_mode) for path in paths]

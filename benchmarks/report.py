@@ -1,35 +1,35 @@
-"""What a benchmark reports: rows of a table, which is printed and written as JSON."""
+"""Rows of the benchmark table, which is printed and written as JSON."""
 
 from dataclasses import asdict, dataclass, field
 
 
 @dataclass
 class Row:
-    """One comparison.
+    """One comparison of skmot with a reference.
 
     Attributes
     ----------
     target : int or str
-        The target it belongs to, or what else it is about.
+        Number of the target, or subject of the row.
     case : str
-        What was run, with its sizes.
+        Description of the problem, with its sizes.
     measured, reference : float
-        Ours and the other side, in `unit`.
+        Values of skmot and of the reference, in `unit`.
     against : str
-        What the reference is.
+        Name of the reference.
     unit : str
-        Of both.
+        Unit of both values.
     wanted : str
-        The target, as a user reads it; "" where the row is for information.
+        Description of the target; "" if the row is for information only.
     limit : float or None
-        What `ratio` must not exceed, with `at_least` not fall below.
+        Upper limit of `ratio`, or lower limit if `at_least` is True.
     at_least : bool
-        Whether a large ratio is good. It is then reference / measured: so many times
-        faster; otherwise measured / reference.
+        Whether a large ratio is good. The ratio is then reference / measured, the
+        speed-up. Otherwise it is measured / reference.
     right : bool
-        Whether what was computed is right, too: else no time meets a target.
+        Whether the computed result is correct. If not, the target is not met.
     details : dict
-        Whatever else is worth keeping, for the JSON.
+        Further values for the JSON file.
     """
 
     target: int | str
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def met(self):
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is met; None if the row has no target."""
         if self.limit is None:
             return None
         if self.at_least:
@@ -67,7 +67,7 @@ _HEADINGS = ("target", "case", "skmot", "other side", "ratio", "wanted", "met")
 
 
 def table(rows):
-    """Return rows as aligned text."""
+    """Format rows as an aligned table."""
     cells = [_HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(7)]
     lines = [

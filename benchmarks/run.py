@@ -1,14 +1,14 @@
-"""Print what skmot takes beside what the same work takes otherwise.
+"""Compare the time and memory of skmot with references, and print a table.
 
     python benchmarks/run.py                        all targets, at full scale
     python benchmarks/run.py --scale small          the same, smaller, in minutes
     python benchmarks/run.py --targets 1 6 --json numbers.json
     python benchmarks/run.py --targets --estimates --figure doc/images/scaling.png
 
-Both sides of a row come from one run: in turn, several times over, each in a process of
-its own where memory or threads matter, and the fastest run of each counts. Linear
-algebra has one thread a side, except for target 6. Targets 1 to 7 are described in
-`benchmarks/README.md`.
+Both sides of a row are measured in the same run: they alternate several times, in
+separate processes if memory or threads matter, and the fastest run of each counts.
+Linear algebra uses one thread, except for target 6. `benchmarks/README.md` describes
+targets 1 to 7.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TARGETS = {
 
 
 def main():
-    """Run what was asked for."""
+    """Run the selected benchmarks."""
     arguments = parse()
     found = in_fresh_process(machine)
     print("\n".join(f"{name}: {value}" for name, value in found.items()), flush=True)

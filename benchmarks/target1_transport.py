@@ -1,4 +1,4 @@
-"""Target 1: exact transport in the time of the product that makes its costs."""
+"""Target 1: time of exact transport, compared with the product that gives the costs."""
 
 from functools import partial
 
@@ -22,12 +22,12 @@ from skmot.transport import solve_transport
 
 N_STIMULI = 2042
 REPEATS = 5
-# So small that a timer's noise matters: many runs, and the least of them.
+# These problems are small, so the best of many runs is used.
 SMALL_REPEATS = 50
-# Cost and that of `ot.emd` agree to this share of the spread.
+# Largest difference from the cost of `ot.emd`, relative to the spread.
 AGREEMENT = 1e-9
 
-# Kind of units, sizes, and how many times the product the solver may take.
+# Kind of units, sizes, and limit of the ratio of the solver to the product.
 CASES = {
     "full": [
         (relu_like, 3072, 2048, 1.0),
@@ -99,7 +99,7 @@ def _against_product(kind, n, k, limit, name):
 
 
 def _differs_from_emd(cost, costs):
-    """Return how far a cost is from that of `ot.emd`, the spread, and its seconds."""
+    """Compare a cost with that of `ot.emd`; also return the spread and its seconds."""
     kept = []
     (seconds,) = shortest([lambda: kept.append(emd(costs))], 1)
     spread = scaled(costs)[1]
@@ -126,7 +126,7 @@ def _against_emd(kind, n, k):
         [
             lambda: solve_transport(costs),
             partial(ot.emd, [], [], in_float64, numItermax=MAX_PIVOTS),
-            # A pass over all arcs: the columns' c-transform.
+            # One pass over all arcs computes the c-transform of the columns.
             lambda: np.subtract(costs, potentials).min(axis=0),
         ],
         REPEATS,

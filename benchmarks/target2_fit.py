@@ -1,4 +1,4 @@
-"""Target 2: a fit of MOT against the paper-literal loop, in time and memory."""
+"""Target 2: time and memory of an MOT fit, compared with the paper's literal loop."""
 
 import tempfile
 from pathlib import Path
@@ -18,15 +18,15 @@ from report import Row
 
 from skmot import MultiLevelOT
 
-# Layers and units of source and target, stimuli, repeats. At full scale those of
+# Layers and units of source and target, stimuli, repeats. The full sizes are those of
 # Llama-3.2-1B and Qwen-2.5-0.5B.
 SIZES = {
     "full": ((16, 2048), (24, 896), 2042, 3),
     "small": ((4, 768), (6, 448), 1021, 2),
 }
 N_JOBS = 2
-# The loop fits every pair of this many layers a side, evenly spread from the first to
-# the last, and its time is that of a pair times the number of all pairs.
+# The literal loop fits all pairs of this number of layers per side, evenly spaced from
+# the first to the last layer. Its time per pair is scaled to all pairs.
 LITERAL_LAYERS = 4
 MOST_BYTES = 1e9
 
@@ -91,7 +91,7 @@ def rows(scale):
 
 
 def write_networks(folder, source, target, n_stimuli):
-    """Write two networks over the same stimuli to files; return their paths."""
+    """Write two networks over the same stimuli to files, and return their paths."""
     return [
         save_network(folder, name, network(*shape, n_stimuli, run=run))
         for run, (name, shape) in enumerate((("source", source), ("target", target)))
@@ -103,8 +103,8 @@ def _fit(source, target):
     before, earlier_peak = resident_bytes_with_files(), highest_resident_bytes()
     with Watch() as measured:
         mot = MultiLevelOT(n_jobs=N_JOBS).fit(source, target)
-    # The system's own record misses no short peak, but knows of no children, whose
-    # memory the readings saw.
+    # The record of the system includes short peaks, but not the memory of child
+    # processes, which `Watch` measures.
     if highest_resident_bytes() > earlier_peak:
         over = highest_resident_bytes() - before
         measured.peak_bytes = max(measured.peak_bytes, over)
@@ -120,8 +120,8 @@ def _loop(source, target, correlate):
     ]
     source, target = load_network(source), load_network(target)
     with Watch() as measured:
-        # Plans are made and let go: all of them would not fit in memory. In threads:
-        # nothing is copied, and `ot.emd` and products leave Python's lock.
+        # Plans are not kept, because all of them would not fit in memory. Threads avoid
+        # copies; `ot.emd` and products release the global interpreter lock.
         costs = Parallel(n_jobs=N_JOBS, prefer="threads")(
             delayed(literal.match_layers)(source[row], target[column], correlate)
             for row, column in pairs
@@ -131,7 +131,7 @@ def _loop(source, target, correlate):
 
 
 def evenly_spread(n_layers):
-    """Return the layers that stand for all."""
+    """Return evenly spaced indices of layers, which represent all layers."""
     wanted = min(LITERAL_LAYERS, n_layers)
     return np.unique(np.linspace(0, n_layers - 1, wanted).round().astype(int))
 

@@ -1,4 +1,4 @@
-"""Target 3: MOT+R against its paper-literal loop, at equal rounds."""
+"""Target 3: time of MOT+R, compared with the literal loop with equal iterations."""
 
 import tempfile
 import warnings
@@ -14,8 +14,8 @@ from target2_fit import evenly_spread, write_networks
 
 from skmot import MultiLevelOTRotation, RotationMatching
 
-# Layers and units of source and target, stimuli, rounds at most: an alternation that
-# settles earlier makes fewer, and both sides make as many.
+# Layers and units of source and target, stimuli, maximum number of iterations. If the
+# alternation converges earlier, both sides use its number of iterations.
 SIZES = {
     "full": ((16, 2048), (24, 896), 2042, 8),
     "small": ((4, 384), (6, 256), 512, 8),
@@ -32,7 +32,7 @@ def rows(scale):
         paths = in_fresh_process(
             write_networks, Path(folder), source, target, n_stimuli
         )
-        # As many pairs as workers: an early pair of layers and a late one.
+        # There are as many pairs as workers: an early pair of layers and a late one.
         pairs = [(paths[0][end], paths[1][end]) for end in (0, -1)]
         errors = in_fresh_process(_match, pairs, most_rounds).value
         n_rounds = [len(found) for found in errors]
@@ -62,7 +62,7 @@ def rows(scale):
     )
     n_fitted = len(subset[0]) * len(subset[1])
     mean_rounds = float(whole.value.mean())
-    # The pair of most rounds is the last to end; with all pairs no worker waits.
+    # The pair with the most iterations ends last. With all pairs, no worker waits.
     seconds_a_round = loop.seconds / (N_JOBS * max(n_rounds))
     literal_seconds = seconds_a_round * mean_rounds * n_pairs
     yield Row(
@@ -93,7 +93,7 @@ def _match(pairs, most_rounds):
 
 
 def _alternate(source, target, most_rounds):
-    # An alternation that was cut short on purpose is nothing to warn of.
+    # The alternation is stopped early on purpose, so the warning is ignored.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return RotationMatching(max_iter=most_rounds).fit(source, target)

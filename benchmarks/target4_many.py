@@ -1,4 +1,4 @@
-"""Target 4: many small problems, against bare products and bare assignments."""
+"""Target 4: time of many small problems, compared with products and assignments."""
 
 import literal
 from measure import Watch, interleaved
@@ -7,9 +7,9 @@ from report import Row
 
 from skmot import MultiLevelOT
 
-# Checkpoints a side, layers, units, stimuli, repeats.
+# Checkpoints of each side, layers, units, stimuli, repeats.
 SIZES = {"full": (20, 7, 128, 2552, 2), "small": (5, 4, 128, 1024, 2)}
-# Of the paper's trajectories.
+# Sizes of the trajectories in the paper.
 PAPER_CHECKPOINTS = 154
 
 

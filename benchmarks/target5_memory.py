@@ -1,4 +1,4 @@
-"""Target 5: layers that are larger than the memory a fit may take."""
+"""Target 5: memory of a fit to layers that are larger than the limit."""
 
 import tempfile
 from pathlib import Path
@@ -11,10 +11,10 @@ from sklearn.model_selection import cross_validate
 
 from skmot import LayerStack, MultiLevelOT
 
-# Layers and units of source and target, stimuli, bytes that may be resident.
+# Layers and units of source and target, stimuli, limit of resident memory in bytes.
 SIZES = {
     "full": ((40, 1536), (12, 384), 20_000, 2.5e9),
-    # At this size what Python and its libraries hold is most of it: no limit.
+    # At this size most of the memory is for Python and its libraries: no limit.
     "small": ((10, 384), (4, 128), 4_000, None),
 }
 N_JOBS = 2
@@ -59,7 +59,7 @@ def rows(scale):
 
 
 def _write(folder, name, shape, n_stimuli, run):
-    """Write layers one at a time: all of them would be the memory in question."""
+    """Write layers one at a time, because all of them would exceed the limit."""
     n_layers, n_units = shape
     shared = latents(n_stimuli, np.random.default_rng(0))
     rng = np.random.default_rng([0, run])
@@ -89,7 +89,7 @@ def _cross_validate(source, target):
 
 
 class _Everything(Watch):
-    """Count all that is resident, not only what is more than before."""
+    """Measure all resident memory, including the memory before the block."""
 
     def __enter__(self):
         measured = super().__enter__()

@@ -1,4 +1,4 @@
-"""Target 6: two workers against one, every setting of threads at its default."""
+"""Target 6: two workers compared with one, with default settings for threads."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from target2_fit import write_networks
 
 from skmot import MultiLevelOT, MultiLevelOTRotation
 
-# Layers and units of source and target, stimuli, repeats: for MOT, for MOT+R.
+# Layers and units of source and target, stimuli, repeats for MOT and for MOT+R.
 SIZES = {
     "full": (((16, 2048), (24, 896), 2042, 3), ((2, 1024), (6, 896), 2042, 2)),
     "small": (((4, 768), (6, 448), 1021, 2), ((2, 256), (4, 256), 512, 2)),

@@ -1,4 +1,4 @@
-"""Target 7: how often a search solves the same pair, and a fit that was killed."""
+"""Target 7: number of pairs that a search, or a fit after an interruption, solves."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def _networks(sizes):
 
 
 class CountedMatching(SoftMatching):
-    """Soft matching that counts its solves, and kills the process at too many."""
+    """Soft matching that counts its fits, and kills the process after too many."""
 
     solves, most = 0, None
 

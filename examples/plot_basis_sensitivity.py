@@ -4,8 +4,8 @@ Which similarities see the tuning of single units?
 
 This example reproduces figures 3A and 3B and appendix A.5 of the soft matching paper.
 Most similarity measures hardly change when the axes of one representation are rotated.
-They cannot show whether single units have similar tuning. Soft matching can. In addition,
-it does not rate a large population as similar to every other population.
+They cannot show whether single units have similar tuning. Soft matching can. In
+addition, it does not rate a large population as similar to every other population.
 """
 
 # %%
@@ -56,8 +56,8 @@ for name, score in [
 # The paper rotates the first filters of AlexNet. This example uses the filters of a
 # network that was trained on handwritten digits. The rows of the filter matrix are
 # pixels, which replace the stimuli, and its columns are units. A random rotation keeps
-# the geometry of the pixels, but each filter becomes a mixture of all filters. A control
-# shows the scores of unrelated filters: the same filters with shuffled pixels.
+# the geometry of the pixels, but each filter becomes a mixture of all filters. A
+# control shows the scores of unrelated filters: the same filters with shuffled pixels.
 
 digits = load_digits()
 network = MLPClassifier((32,), alpha=0.1, max_iter=1000, random_state=0)
@@ -94,9 +94,9 @@ print(f"\nRSA after a rotation that keeps the means over units: {unmoved:.3f}")
 # %%
 # The soft matching score decreases from 1 to .57. Unrelated filters score .25, because
 # the best matching of 32 curves over 64 pixels finds similar curves by chance. The
-# rotated population is therefore more similar than an unrelated one, but far from equal.
-# Filters of 8 x 8 pixels are too coarse to show the edges of the paper's figure. In the
-# figure below (weights, red positive, blue negative) both sides look alike.
+# rotated population is therefore more similar than an unrelated one, but far from
+# equal. Filters of 8 x 8 pixels are too coarse to show the edges of the paper's figure.
+# In the figure below (weights, red positive, blue negative) both sides look alike.
 
 limit = np.quantile(np.abs(filters), 0.99)
 figure = plt.figure(figsize=(10, 3), layout="constrained")
@@ -138,7 +138,7 @@ for name, representation in representations.items():
     print(f"{name:<24}{soft:>19.2f}{cka:>13.2f}")
 
 # %%
-# Linear CKA is 1 for the mixtures, and less than 1 for single factors with unequal gains:
-# it does not depend on the basis, but it depends on the gains.
+# Linear CKA is 1 for the mixtures, and less than 1 for single factors with unequal
+# gains: it does not depend on the basis, but it depends on the gains.
 
 plt.show()

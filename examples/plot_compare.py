@@ -3,18 +3,18 @@ Which method reconstructs best?
 ===============================
 
 This example reproduces tables 1 to 3 of the multi-level optimal transport paper on
-networks that learned to read digits. It compares multi-level optimal transport (MOT) with
-controls and alternatives, with and without rotations (R). All methods use the same five
-splits of the same stimuli, both sides are reconstructed, and conclusions are drawn from
-paired differences.
+networks that learned to read digits. It compares multi-level optimal transport (MOT)
+with controls and alternatives, with and without rotations (R). All methods use the same
+five splits of the same stimuli, both sides are reconstructed, and conclusions are drawn
+from paired differences.
 """
 
 # %%
 # The networks
 # ------------
-# Two networks of one seed are compared with two networks of another seed. They differ in
-# depth and width; one pair differs in the seed only. The stimuli are 899 digits that were
-# not used to train any of them.
+# Two networks of one seed are compared with two networks of another seed. They differ
+# in depth and width; one pair differs in the seed only. The stimuli are 899 digits that
+# were not used to train any of them.
 
 import warnings
 
@@ -70,8 +70,8 @@ comparison = compare(
 # The scores
 # ----------
 # Scores are correlations of recorded and reconstructed units on held-out stimuli. The
-# paper reports the reconstruction of the source. The standard error is too small, because
-# it assumes that the splits are independent.
+# paper reports the reconstruction of the source. The standard error is too small,
+# because it assumes that the splits are independent.
 
 spread = "standard_deviation_over_splits", "standard_error_over_splits"
 pairs = [(source, target) for source in sources for target in targets]
@@ -96,8 +96,8 @@ for direction in ("source", "target"):
 # The differences
 # ---------------
 # The table shows each method less MOT, or less MOT + R, on the same splits. The 95 %
-# bootstrap interval over the held-out stimuli, without refitting, is in brackets. A star
-# marks intervals that do not contain 0.
+# bootstrap interval over the held-out stimuli, without refitting, is in brackets. A
+# star marks intervals that do not contain 0.
 
 differences = {}
 for reference, others in (("MOT", [*plain, "MOT + R"]), ("MOT + R", rotated)):
@@ -133,15 +133,15 @@ for direction in ("source", "target"):
 #   advantage of MOT over pairwise best are therefore due to using several layers, no
 #   matter which ones.
 # - With rotations the strategies differ by less than .02. The intervals are widest for
-#   targets reconstructed from the source 4 x 64. Some of its units respond to only one or
-#   a few training stimuli. After standardisation their responses to test stimuli are
+#   targets reconstructed from the source 4 x 64. Some of its units respond to only one
+#   or a few training stimuli. After standardisation their responses to test stimuli are
 #   huge, and a rotation spreads them over a whole layer.
 
 # %%
 # The figure
 # ----------
-# The upper row shows the scores with their standard deviation over splits, the lower row
-# the differences with their bootstrap intervals.
+# The upper row shows the scores with their standard deviation over splits, the lower
+# row the differences with their bootstrap intervals.
 
 figure, axes = plt.subplots(2, 2, figsize=(12, 8), sharey="row", layout="constrained")
 for column, direction in enumerate(("source", "target")):

@@ -2,18 +2,18 @@
 Two networks that learned to read digits
 ========================================
 
-Two multi-layer perceptrons with three and with six hidden layers were trained on the same
-handwritten digits with different seeds. Which layers of the two networks correspond to
-each other? Multi-level optimal transport couples all layers at once. This example
-compares it with the alternatives in its paper, on stimuli that were used neither to train
-the networks nor to fit the couplings.
+Two multi-layer perceptrons with three and with six hidden layers were trained on the
+same handwritten digits with different seeds. Which layers of the two networks
+correspond to each other? Multi-level optimal transport couples all layers at once. This
+example compares it with the alternatives in its paper, on stimuli that were used
+neither to train the networks nor to fit the couplings.
 """
 
 # %%
 # The networks
 # ------------
-# Training takes seconds. The stimuli are 899 digits that were not used for training, and
-# the responses are the activities of all hidden units.
+# Training takes seconds. The stimuli are 899 digits that were not used for training,
+# and the responses are the activities of all hidden units.
 
 import warnings
 
@@ -53,10 +53,10 @@ print((y.n_layers * mot.coupling_).round(2))
 # -----------------------------------
 # Each strategy is fitted to 80 % of the stimuli and scored on the rest, five times. The
 # score is the correlation of recorded and reconstructed units. It has two directions:
-# source layers are reconstructed from the target, as in the paper, or target layers from
-# the source. Hierarchy scores measure whether the coupling follows depth. The unadjusted
-# score of a uniform coupling is already about 0.6. The adjusted score is 0 for a uniform
-# coupling and 1 for the best possible order.
+# source layers are reconstructed from the target, as in the paper, or target layers
+# from the source. Hierarchy scores measure whether the coupling follows depth. The
+# unadjusted score of a uniform coupling is already about 0.6. The adjusted score is 0
+# for a uniform coupling and 1 for the best possible order.
 
 strategies = ["transport", "single_best", "pairwise_best", "permuted"]
 columns = ["source from target", "target from source", "hierarchy", "adjusted"]
@@ -93,13 +93,13 @@ for other in strategies[1:]:
         )
 
 # %%
-# In the run for this page, transport reconstructs the source better than single-best and
-# pairwise-best in every split, and the target slightly worse than pairwise-best in every
-# split. The permuted control is within .005 of transport in both directions. The
-# advantage of transport is therefore that each source layer is reconstructed from several
-# target layers, no matter which ones. The hierarchy scores distinguish the plans: the
-# adjusted score is .44 for transport, and for pairwise-best it is below 0, the value of a
-# uniform coupling.
+# In the run for this page, transport reconstructs the source better than single-best
+# and pairwise-best in every split, and the target slightly worse than pairwise-best in
+# every split. The permuted control is within .005 of transport in both directions. The
+# advantage of transport is therefore that each source layer is reconstructed from
+# several target layers, no matter which ones. The hierarchy scores distinguish the
+# plans: the adjusted score is .44 for transport, and for pairwise-best it is below 0,
+# the value of a uniform coupling.
 
 # %%
 # The figure

@@ -2,12 +2,12 @@
 Does the coupling follow depth?
 ===============================
 
-This example reproduces appendices G, H and I of the multi-level optimal transport paper.
-The hierarchy score H measures how closely a layer map follows relative depth. It is
-compared with the score of a uniform coupling, with those of the same plan with permuted
-rows, and with the best possible score. The layer maps are based on matching units, with
-and without rotations (R), and on measures that do not match units: linear predictivity
-(LP, appendix H) and representational similarity (RSA, appendix I).
+This example reproduces appendices G, H and I of the multi-level optimal transport
+paper. The hierarchy score H measures how closely a layer map follows relative depth. It
+is compared with the score of a uniform coupling, with those of the same plan with
+permuted rows, and with the best possible score. The layer maps are based on matching
+units, with and without rotations (R), and on measures that do not match units: linear
+predictivity (LP, appendix H) and representational similarity (RSA, appendix I).
 """
 
 # %%
@@ -75,12 +75,12 @@ def couple(costs, strategy):
 # %%
 # The scores: table G.1
 # ---------------------
-# The table shows H, and in brackets the adjusted score. It is 0 for the uniform coupling
-# and 1 for the best coupling with uniform marginals. Pairwise maps need not have uniform
-# marginals. For transport, the table also shows the mean and the standard deviation of H
-# over all permutations of the rows of the plan, and the share of permutations with at
-# least the same H. The mean is equal to H of the uniform coupling, because H is linear in
-# the plan.
+# The table shows H, and in brackets the adjusted score. It is 0 for the uniform
+# coupling and 1 for the best coupling with uniform marginals. Pairwise maps need not
+# have uniform marginals. For transport, the table also shows the mean and the standard
+# deviation of H over all permutations of the rows of the plan, and the share of
+# permutations with at least the same H. The mean is equal to H of the uniform coupling,
+# because H is linear in the plan.
 
 for pair, networks in pairs.items():
     n_source, n_target = networks.source.n_layers, networks.target.n_layers
@@ -112,16 +112,16 @@ for pair, networks in pairs.items():
             print(line)
 
 # %%
-# In the run for this page, transport follows depth more closely than the pairwise map in
-# all cases but one, as in the paper. This also holds for LP and RSA, where the plan is the
-# best possible in every case: the order results from coupling all layers at once, not
-# from matching units. MOT finds the order for the tapering networks. For equal widths the
-# score of its plan is within the range of permuted plans. Three or four layers have few
-# orders, so no share can be below 1/6 or 1/24.
+# In the run for this page, transport follows depth more closely than the pairwise map
+# in all cases but one, as in the paper. This also holds for LP and RSA, where the plan
+# is the best possible in every case: the order results from coupling all layers at
+# once, not from matching units. MOT finds the order for the tapering networks. For
+# equal widths the score of its plan is within the range of permuted plans. Three or
+# four layers have few orders, so no share can be below 1/6 or 1/24.
 #
 # The exception is MOT + R with held-out costs of the tapering networks. Its cost is a
-# squared error. It becomes very large if a unit responds to hardly any training stimulus,
-# but to a held-out one:
+# squared error. It becomes very large if a unit responds to hardly any training
+# stimulus, but to a held-out one:
 
 for row in costs["tapering", "MOT + R", "held out"]:
     print("".join(f"{cost:>9.2f}" for cost in row))
@@ -130,7 +130,8 @@ for row in costs["tapering", "MOT + R", "held out"]:
 # The maps: figures H.1 and I.1
 # -----------------------------
 # The panels show the shares of each source layer, for costs in sample. The upper row is
-# the target layer of lowest cost for each source layer, the lower row the transport plan.
+# the target layer of lowest cost for each source layer, the lower row the transport
+# plan.
 
 for pair, networks in pairs.items():
     figure, axes = plt.subplots(

@@ -2,18 +2,18 @@
 Models and the regions of a simulated cortex
 ============================================
 
-Figure 4F of the soft matching paper, where models are compared with regions of the
-human brain by linear predictivity and by soft matching. Here is NO brain: the cortex is
-simulated (:func:`skmot.datasets.make_simulated_cortex`). In exchange it is known what
-drives each region, so that one can see what either measure finds of it.
+Figure 4F of the soft matching paper compares models with regions of the human brain, by
+linear predictivity and by soft matching. This example uses NO brain data: the cortex is
+simulated (:func:`skmot.datasets.make_simulated_cortex`). Therefore it is known which
+layer drives each region, and the results of both measures can be checked.
 """
 
 # %%
 # The simulated cortex and the candidates
 # ---------------------------------------
-# Each voxel is a nonnegative mixture of a few units of one layer of a network that
-# reads digits, under noise. Voxels are thus tuned like units because they were made so;
-# whether those of a brain are, this example cannot tell.
+# Each voxel is a noisy nonnegative mixture of a few units of one layer of a network
+# that reads digits. Voxels have similar tuning to units because they are simulated in
+# this way. This example cannot show whether this holds for voxels of a brain.
 
 import warnings
 
@@ -30,7 +30,7 @@ from skmot.datasets import (
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import corrected_scores, noise_ceiling
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 cortex = make_simulated_cortex()
@@ -38,9 +38,9 @@ print(cortex.DESCR)
 regions = list(cortex.drivers)
 
 # %%
-# The candidates are the last hidden layers of two trained networks, of three and of six
-# hidden layers, and of an untrained one, and the images themselves. None of them drives
-# the cortex. The layers that do stand beside them for reference.
+# The candidates are the last hidden layers of two trained networks (with three and with
+# six hidden layers) and of an untrained network, and the images themselves. None of
+# them drives the cortex. The layers that drive it are included for reference.
 
 networks = load_digit_networks()
 untrained = load_digit_trajectories(n_checkpoints=2).source.layer("step 0")
@@ -57,17 +57,17 @@ drivers = {
 # %%
 # Two measures, raw and corrected
 # -------------------------------
-# A fifth of the stimuli is held out. Ridge regression chooses its penalty on an eighth
-# of the others, which makes the 70/10/20 split of the paper: one penalty for each
-# subject and region among eight values
-# (:func:`skmot.metrics.linear_predictivity_score` does the same in one call, without
-# the scores of single voxels that the correction needs). Soft matching is fitted to
-# the same training stimuli, and its plan read on the held-out ones (equation 12, held
+# A fifth of the stimuli is held out. Ridge regression chooses one penalty for each
+# subject and region, among eight values, on an eighth of the other stimuli. This is the
+# 70/10/20 split of the paper. (:func:`skmot.metrics.linear_predictivity_score` does the
+# same in one call, but does not return the scores of single voxels, which the
+# correction needs.) Soft matching is fitted to the same training stimuli, and the
+# correlations under its plan are computed on the held-out stimuli (equation 12, held
 # out).
 #
-# The noise of a voxel limits both. Its noise ceiling is estimated from the three trials
-# of each stimulus, and the scores of voxels are divided by it. Voxels with a ceiling
-# below .5 are left out of both the raw and the corrected mean.
+# The noise of a voxel limits both scores. Its noise ceiling is estimated from the three
+# trials of each stimulus, and the scores of voxels are divided by it. Voxels with a
+# ceiling below .5 are left out of both the raw and the corrected mean.
 
 THRESHOLD = 0.5
 train, test = train_test_split(
@@ -76,20 +76,20 @@ train, test = train_test_split(
 
 
 def ridge_scores(X, y):
-    """Return held-out correlations of voxels with their prediction."""
+    """Return the held-out correlations of voxels with their predictions."""
     ridge = LinearPredictivity(random_state=0).fit(X[train], y[train])
     return ridge.unit_scores(X[test], y[test])
 
 
 def soft_matching_scores(X, y):
-    """Return what each voxel contributes to the held-out soft matching score."""
-    # A unit silent on either part has no correlation there.
+    """Return the contribution of each voxel to the held-out soft matching score."""
+    # Correlations are not defined for units that are constant over one of the parts.
     X = X[:, (np.ptp(X[train], axis=0) > 0) & (np.ptp(X[test], axis=0) > 0)]
     matching = SoftMatching().fit(X[train], y[train])
     correlations = np.corrcoef(X[test], y[test], rowvar=False)
     of_pairs = correlations[: X.shape[1], X.shape[1] :]
     voxels = y.shape[1] * (matching.coupling_.toarray() * of_pairs).sum(axis=0)
-    # Their mean is the score; voxel by voxel they can be corrected.
+    # The mean over voxels is the score. Each voxel can be corrected for its noise.
     assert np.isclose(voxels.mean(), matching.matching_score(X[test], y[test]))
     return voxels
 
@@ -124,9 +124,10 @@ for measure in measures:
             print(f"{name:<27}" + "".join(f"{value:>9.3f}" for value in row))
 
 # %%
-# What tells the candidates apart
-# -------------------------------
-# Differences of corrected scores in the same region of the same subject.
+# Differences between the candidates
+# ----------------------------------
+# The table shows differences of corrected scores in the same region of the same
+# subject.
 
 print(f"\n{'':<42}{'ridge regression':^26}{'soft matching':^26}")
 print(f"{'':<42}" + f"{'mean (sd)':>16}{'higher':>10}" * 2)
@@ -139,24 +140,25 @@ for first, second in ((0, 1), (0, 2), (0, 3), (4, 0)):
     print(line)
 
 # %%
-# In the run that made this page the regression from the layer that drives a region
-# reaches .97 to .99 of the noise ceiling: the correction does what it should. By soft
-# matching even that layer reaches .71 to .79 only, because no unit is like a voxel that
-# mixes three.
+# In the run for this page, the regression from the layer that drives a region reaches
+# .97 to .99 of the noise ceiling, as it should after the correction. With soft matching
+# even this layer reaches only .71 to .79, because a voxel that mixes three units does
+# not resemble a single unit.
 #
-# Both measures tell trained from untrained in all 28 cases. By regression the pixels
-# are as good a model as the trained network of three layers: better in V1 and V2, worse
-# in the streams, alike on average (a difference of .002). Soft matching puts the
-# trained network .20 above the pixels, and above them in all 28 cases. That soft
-# matching adjudicates where regression does not is the point of figure 4F. It is not so
-# throughout: of the two trained networks regression finds that of three layers better
-# in all 28 cases (by .02), soft matching in 17 of 28.
+# Both measures distinguish trained from untrained networks in all 28 cases. For
+# regression, the pixels are as good a model as the trained network of three layers:
+# they are better in V1 and V2, worse in the streams, and equal on average (a difference
+# of .002). With soft matching the trained network is .20 above the pixels on average,
+# and above them in all 28 cases. This is the message of figure 4F: soft matching
+# distinguishes models that regression does not. It does not hold in general: among the
+# two trained networks, regression rates the one of three layers higher in all 28 cases
+# (by .02), and soft matching in 17 of 28.
 #
-# The paper finds its models closest to the ventral stream. Nothing of the kind can be
-# found here, because the three streams are three parts, drawn at random, of one layer.
-# That the dorsal one scores lower by soft matching is the luck of that draw, and it is
-# lower for the driving layer too. Error bars are standard deviations over subjects, who
-# are not independent: they share the network and the stimuli.
+# In the paper the models are closest to the ventral stream. This cannot be reproduced
+# here, because the three streams are three random parts of one layer. The dorsal stream
+# scores lower with soft matching, also for the driving layer, because of this random
+# choice. Error bars are standard deviations over subjects, who are not independent:
+# they share the network and the stimuli.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
 for axis, (measure, values) in zip(axes, corrected.items(), strict=True):

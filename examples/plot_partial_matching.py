@@ -2,23 +2,24 @@
 Units without a counterpart
 ===========================
 
-Soft matching gives every unit a partner, whether it has a counterpart or not. Partial
-matching (arXiv 2602.19331) matches only a share of them, the cheapest, and so tells
-apart units with a counterpart and units without. Here units without one are planted
-among the real activity of networks that read digits, to see whether they are found.
+Soft matching gives every unit a partner, even if it has no real counterpart. Partial
+matching (arXiv 2602.19331) matches only a fraction of the units, those with the lowest
+costs. It can therefore separate units with and without a counterpart. In this example,
+units without a counterpart are planted among real units of networks that read digits,
+to test whether they are found.
 """
 
 # %%
-# The plant
-# ---------
-# Each planted unit is a real one of the same layer with its stimuli in random order: it
-# is as active and as sparse as before, and its activity has nothing to do with what is
-# shown. 16 are added to either side, in two cases:
+# The planted units
+# -----------------
+# Each planted unit is a real unit of the same layer whose responses are in random
+# order. It is as active and as sparse as before, but its responses are unrelated to the
+# stimuli. 16 planted units are added to each side, in two cases:
 #
-# - a copy: the second population is the first one under noise, so that each unit but
-#   the planted ones has a counterpart;
-# - two networks: the last hidden layers of two networks trained from different seeds.
-#   Whether each of their own units has a counterpart, nobody knows.
+# - a copy: the second population is a noisy copy of the first, so that all units except
+#   the planted ones have a counterpart;
+# - two networks: the last hidden layers of two networks trained with different seeds.
+#   It is not known which of their own units have a counterpart.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,7 +36,7 @@ networks = load_digit_networks(target_hidden=(64, 64, 64))
 
 
 def plant(units):
-    """Return the units, those planted last, and which are planted."""
+    """Append planted units; return all units and the mask of the planted ones."""
     chosen = rng.choice(units.shape[1], N_PLANTED, replace=False)
     shuffled = rng.permuted(units[:, chosen], axis=0)
     planted = np.arange(units.shape[1] + N_PLANTED) >= units.shape[1]
@@ -43,7 +44,7 @@ def plant(units):
 
 
 def answering(layer):
-    """Return the units that answer to at least one stimulus in twenty."""
+    """Return the units that respond to more than one stimulus in twenty."""
     return layer[:, np.mean(layer > 0, axis=0) > 0.05]
 
 
@@ -54,14 +55,14 @@ copy = first + 0.5 * first.std(axis=0) * rng.normal(size=first.shape)
 cases = {"a copy": (first, copy), "two networks": (first, second)}
 
 # %%
-# How much is matched, and what it costs
-# --------------------------------------
-# The cost is read on held-out folds of the training stimuli. As long as there are units
-# with a counterpart a further share costs little, and much once there are none left;
-# the corner of the curve tells the share that has one. Units are then ranked by how
-# much of each is matched, once at the mass of the corner and once on average over all
-# masses. A ranking that finds every planted unit has an area under the ROC curve of 1,
-# one by chance .5.
+# Costs as a function of the matched mass
+# ---------------------------------------
+# The cost is computed on held-out folds of the training stimuli. It increases slowly
+# with the matched mass while units with a counterpart remain, and faster afterwards.
+# The corner of the curve estimates the share of units with a counterpart. Units are
+# then ranked by their matched fraction, once at the mass of the corner and once
+# averaged over all masses. A ranking that finds every planted unit has an area under
+# the ROC curve of 1, a random ranking .5.
 
 held_out = {}
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
@@ -115,7 +116,7 @@ for axis, (name, (source, target)) in zip(axes[1:], cases.items(), strict=True):
     )
 
 # %%
-# On stimuli that took no part in any of this:
+# The scores on test stimuli, which were not used so far:
 
 print(f"\n{'held-out correlation':<28}{'all target units':>18}{'matched pairs':>18}")
 for (name, mass), scores in held_out.items():
@@ -123,18 +124,18 @@ for (name, mass), scores in held_out.items():
     print(f"{f'{name}, mass {mass:.2f}':<28}{cells}")
 
 # %%
-# In the run that made this page the corners are at .75 for the copy and .70 for the two
-# networks; masses are multiples of .05, and .78 and .77 of the units are not planted.
-# For the copy that is the nearest multiple; for the networks a corner below the share
-# agrees with some of their own units having no counterpart, but does not prove it. The
-# mean over masses ranks the planted units last but for one in the copy. One mass ranks
-# less finely: many units are matched fully or not at all, and among those it cannot
-# tell.
+# In the run for this page, the corners are at .75 for the copy and .70 for the two
+# networks. Masses are multiples of .05, and .78 and .77 of the units are not planted.
+# For the copy, the corner is the nearest multiple. For the networks, a corner below the
+# share is consistent with some of their own units having no counterpart, but does not
+# prove it. The mean over masses ranks the planted units last, except one in the copy. A
+# single mass ranks less finely: many units are matched fully or not at all, and it
+# cannot rank these.
 #
-# At the corner the pairs that are matched correlate far better on held-out stimuli. The
-# score over all target units is a little lower than when everything is matched, because
-# real units that are left out count as 0: partial matching tells which units
-# correspond, it is not a better prediction.
+# At the corner, the matched pairs have much higher correlations on held-out stimuli.
+# The score over all target units is slightly lower than with full matching, because
+# real units that are left out count as 0. Partial matching shows which units
+# correspond; it is not a better prediction.
 
 axes[0].axvline(share, color="0.7", zorder=0, label="share not planted")
 axes[0].set(

@@ -2,19 +2,19 @@
 Do networks converge on the same basis?
 =======================================
 
-Figures 4B, 4C and 4D of the soft matching paper, on networks that read digits. One
-population is turned away from its own axes, little by little, until its basis is a
-random one. If single units of two networks are tuned alike, the soft matching score
-falls on the way. If only the geometry is shared, it does not.
+This example reproduces figures 4B, 4C and 4D of the soft matching paper on networks
+that read digits. One population is rotated gradually from its own basis to a random
+basis. If single units of the two networks have similar tuning, the soft matching score
+decreases. If the networks only share their geometry, it does not.
 """
 
 # %%
 # The networks
 # ------------
-# Three comparisons, as in the paper: of the same architecture from another seed, of
-# another architecture, and of networks with other training data, digits 0 to 4 here and
-# 5 to 9 there. Every comparison is made with three pairs of networks. All are recorded
-# on the same 899 images, which none was trained on.
+# There are three comparisons, as in the paper: networks with the same architecture and
+# different seeds, networks with different architectures, and networks with different
+# training data (digits 0 to 4, and digits 5 to 9). Each comparison uses three pairs of
+# networks. The stimuli are the same 899 images, which were not used for training.
 
 import warnings
 
@@ -29,7 +29,7 @@ from skmot.datasets import load_digit_trajectories
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import rotation_curve, soft_matching_score
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 digits = load_digits()
@@ -39,7 +39,7 @@ images, stimuli, labels, _ = train_test_split(
 
 
 def record(hidden, seed, classes=range(10)):
-    """Train a network on some classes; return its first and last hidden layer."""
+    """Train a network on some classes, and return its first and last hidden layer."""
     shown = np.isin(labels, classes)
     network = MLPClassifier(hidden, max_iter=500, random_state=seed)
     network.fit(images[shown], labels[shown])
@@ -47,7 +47,7 @@ def record(hidden, seed, classes=range(10)):
     for weights, bias in zip(network.coefs_, network.intercepts_, strict=True):
         activity = np.maximum(activity @ weights + bias, 0)
         layers.append(activity)
-    # The last of them is the output, which is no hidden layer.
+    # The last layer is the output, which is not a hidden layer.
     return {"early": layers[0], "late": layers[-2]}
 
 
@@ -62,8 +62,8 @@ for seed in range(0, 15, 5):
     )
 
 # %%
-# The paper has no untrained networks. Here they are a control: of their axes nothing
-# but the ReLU is special.
+# The paper has no untrained networks. Here they are a control: except for the ReLU,
+# their basis is arbitrary.
 
 pairs["untrained"] = []
 for seed in range(3):
@@ -77,10 +77,10 @@ for seed in range(3):
 # %%
 # The curves
 # ----------
-# In sample, units are matched and compared on the same stimuli, and so even unrelated
+# In sample, units are matched and compared on the same stimuli, so even unrelated
 # populations score above 0. Held out, they are matched on one half of the stimuli and
-# compared on the other. "Unrelated" is the score in the own basis when the stimuli of
-# one network are in random order.
+# compared on the other half. "Unrelated" is the score in the own basis if the stimuli
+# of one network are in random order.
 
 half = len(stimuli) // 2
 shuffled = np.random.default_rng(0).permutation(len(stimuli))
@@ -97,7 +97,7 @@ for name, networks in pairs.items():
         rows, held_out = [], []
         for seed, (first, second) in enumerate(networks):
             X, y = first[depth], second[depth]
-            # Two alphas, the ends, are enough where there is nothing to draw.
+            # The first and last alpha are sufficient here, because there is no figure.
             inside = rotation_curve(
                 X[:half], y[:half], [0, 1], n_rotations=4, random_state=seed
             )
@@ -131,22 +131,23 @@ for name, networks in pairs.items():
         )
 
 # %%
-# In the run that made this page the score falls from the own basis to a random one for
-# another seed and another architecture, in early and in late layers, by .03 to .05:
-# evidence for a common basis, as in figures 4B and 4C, and a small effect on these
-# networks; not every pair falls at every step. For other training data it falls by less
-# in early layers (.02), and in late ones it does not fall: figure 4D comes out for the
-# early layer only. Networks that were shown disjoint classes do not share a basis in
-# their last layer here. Untrained networks have no fall on held-out stimuli either: the
-# common basis comes by training.
+# In the run for this page, the score decreases by .03 to .05 from the own basis to a
+# random basis, for another seed and for another architecture, in early and in late
+# layers. This is evidence for a common basis, as in figures 4B and 4C. On these
+# networks the effect is small, and not every pair decreases at every step. For other
+# training data the score decreases less in early layers (.02) and not at all in late
+# layers: figure 4D is reproduced for the early layer only. Here networks that were
+# trained on different classes do not share a basis in their last layer. For untrained
+# networks the held-out score does not decrease either: the common basis results from
+# training.
 #
-# A random basis does not score 0, nor is it meant to: in sample the score is the
-# highest over all matchings and so above 0 by construction, as it is for unrelated
-# responses (.06 to .11). That is the smaller part. Held out, where unrelated responses
-# score about .01 at most, a random basis still scores from about .3 to .7: both
-# populations answer to the same digits, in whatever basis. So the common basis shows in
-# the fall, not in the height. Error bars are standard deviations over rotations; in the
-# own basis there is nothing to vary.
+# The score in a random basis is not 0, and should not be. In sample, the score is a
+# maximum over all matchings and therefore positive, also for unrelated responses (.06
+# to .11). This is the smaller part. Held out, unrelated responses score about .01 at
+# most, but a random basis still scores from about .3 to .7, because both populations
+# respond to the same digits in any basis. The evidence for a common basis is therefore
+# the decrease, not the score itself. Error bars are standard deviations over rotations.
+# There is no variation in the own basis.
 
 figure, axes = plt.subplots(
     2, len(pairs), figsize=(11, 5), sharex=True, sharey="row", layout="constrained"

@@ -2,12 +2,12 @@
 Subjects of a simulated cortex
 ==============================
 
-Table 2 and appendices E and F of the multi-level optimal transport paper, where four
-people saw the same images in a scanner. **No brain is in this example**: the subjects
-are simulated, their voxels are noisy mixtures of units of one network that learned to
-read digits. So it is known which regions are homologous, and which layer drives which
-region. Does multi-level optimal transport (MOT) find it, and what does it cost in
-reconstruction?
+Table 2 and appendices E and F of the multi-level optimal transport paper compare four
+people who saw the same images in a scanner. **This example uses no brain data**: the
+subjects are simulated, and their voxels are noisy mixtures of units of one network that
+learned to read digits. Therefore it is known which regions are homologous, and which
+layer drives which region. Does multi-level optimal transport (MOT) find this
+correspondence, and does this make reconstructions worse?
 """
 
 # %%
@@ -26,7 +26,7 @@ from skmot.datasets import load_digit_networks, make_simulated_cortex
 from skmot.exceptions import DeadUnitWarning
 from skmot.model_selection import compare
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 cortex = make_simulated_cortex(n_subjects=3)
@@ -39,11 +39,11 @@ print(f"mean noise ceiling of a voxel: {ceiling:.3f}")
 # %%
 # Subject against subject: tables 2 and F.1
 # -----------------------------------------
-# Five splits, the same for all methods. Global alignment takes all regions of a subject
-# as one population, by transport or by ridge regression (linear predictivity, LP), and
-# is scored by region as MOT is. The source is reconstructed, as in the paper. Single
-# best is left out: with seven regions on either side the plan is one-to-one, and single
-# best is MOT.
+# All methods use the same five splits. Global alignment treats all regions of a subject
+# as one population, with transport or ridge regression (linear predictivity, LP), and
+# is scored by region like MOT. The source is reconstructed, as in the paper. Single
+# best is left out: with seven regions on each side the plan is one-to-one, and single
+# best is the same as MOT.
 
 splits = list(
     ShuffleSplit(n_splits=5, test_size=0.2, random_state=0).split(subjects["subject 1"])
@@ -72,7 +72,7 @@ comparisons = {
 
 
 def print_table(comparisons, methods, direction):
-    """Print means and standard deviations, a line for each comparison."""
+    """Print means and standard deviations, with one line for each comparison."""
     print(
         f"{direction} reconstructed, mean (sd) over splits\n"
         + " " * 23
@@ -91,7 +91,7 @@ def print_table(comparisons, methods, direction):
 
 
 def print_differences(comparisons, names, reference):
-    """Print the range of methods' differences, and what their intervals hold."""
+    """Print the range of differences, and how many intervals do not contain 0."""
     rows = [
         row
         for comparison in comparisons.values()
@@ -114,8 +114,9 @@ print_differences(comparisons, list(methods)[1:], "MOT")
 # %%
 # Which region corresponds to which?
 # ----------------------------------
-# Of the weights in the reconstruction of a region, the share that lies on its homologue
-# (by chance 1/7), and how often all seven regions found theirs.
+# The share of a homologue is its weight in the reconstruction of a region (1/7 by
+# chance). The output shows this share, and in how many fits it is 1 for all seven
+# regions.
 
 maps = {}
 for strategy in ("transport", "pairwise_best"):
@@ -138,17 +139,18 @@ for strategy in ("transport", "pairwise_best"):
         print(f"    {region:<8} {share:.2f}")
 
 # %%
-# In the run that made this page MOT finds every region's homologue in every fit.
-# Pairwise best misses V3 or V4 at times (in the paper's brains its maps show no such
-# structure at all) and reconstructs as well or a little better, as there. Perm-P is
-# below. Unlike in the paper, global OT is above MOT; global LP is above both, as there.
+# In the run for this page, MOT finds the homologue of every region in every fit.
+# Pairwise best sometimes misses V3 or V4 (for the brains in the paper its maps show no
+# such structure at all). Its reconstructions are as good or slightly better, as in the
+# paper. Perm-P is below MOT. Unlike in the paper, global OT is above MOT. Global LP is
+# above both, as in the paper.
 
 # %%
 # Model against subject: appendix E
 # ---------------------------------
-# A network of four layers and another seed, which drives no voxel, saw the same digits.
-# Each subject is reconstructed from it, with and without rotations (R), in three of the
-# splits.
+# The model is a network of four layers with another seed, which drives no voxel. It saw
+# the same digits. Each subject is reconstructed from it, with and without rotations
+# (R), in three of the splits.
 
 model = load_digit_networks(target_hidden=(64,) * 4).target
 with_rotation = {
@@ -175,9 +177,10 @@ print_differences(against_model, ["pairwise best", "MOT + R"], "MOT")
 print_differences(against_model, ["pairwise best + R"], "MOT + R")
 
 # %%
-# Does the model's depth follow the regions? Of each region the mean depth of the layers
-# it is reconstructed from, from 0 to 1, over subjects; beside it the depth, in the
-# network that was simulated from, of the layer that drives the region.
+# Does the depth of the model follow the regions? The table shows, for each region, the
+# mean depth (from 0 to 1) of the layers that it is reconstructed from, averaged over
+# subjects. The column "driver" shows the depth of the layer that drives the region, in
+# the network of the simulation.
 
 drivers = [cortex.network.names.index(cortex.drivers[region]) for region in regions]
 drivers = np.array(drivers) / (cortex.network.n_layers - 1)
@@ -200,17 +203,18 @@ for index, region in enumerate(regions):
 
 # %%
 # As in the paper, rotations help most, MOT is above pairwise best, and the maps follow
-# depth only in part. With rotations the two strategies are within .002. From V1 to V4
-# both transport plans go ever deeper; pairwise best without rotations puts V2 deeper
-# than V3. The three streams, all driven by the last layer, are not all put at the end,
-# and transport could not: each layer of the model has to be used as much as any other,
-# so the mean of a column is .5, while that of the drivers is .64.
+# depth only in part. With rotations the two strategies are within .002 of each other.
+# From V1 to V4 the depth increases in both transport plans; pairwise best without
+# rotations places V2 deeper than V3. All three streams are driven by the last layer,
+# but not all of them are matched to the end of the model. With transport this is not
+# possible: all layers of the model have the same weight, so the mean of a column is .5,
+# while that of the drivers is .64.
 
 # %%
-# The picture
-# -----------
-# Shares of each region of the source, mean over pairs and splits, and, on the right,
-# over subjects.
+# The figure
+# ----------
+# The panels show the shares of each region of the source, averaged over pairs and
+# splits, or over subjects (two panels on the right).
 
 figure, axes = plt.subplots(1, 4, figsize=(16, 4.4), layout="constrained")
 panels = [

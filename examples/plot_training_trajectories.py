@@ -2,16 +2,18 @@
 Two training runs, checkpoint by checkpoint
 ===========================================
 
-Figure 5 of the multi-level optimal transport paper. Transport has a third level here:
-units in layers in checkpoints. Two networks of one architecture were trained on
-handwritten digits from different seeds and recorded from initialisation on. Which
-checkpoint of the one corresponds to which of the other?
+This example reproduces figure 5 of the multi-level optimal transport paper. Transport
+has three levels here: units, layers and checkpoints. Two networks with the same
+architecture were trained on handwritten digits with different seeds, and recorded at
+checkpoints from initialisation on. Which checkpoints of the two runs correspond to each
+other?
 """
 
 # %%
 # The runs
 # --------
-# A trajectory is a stack of stacks: checkpoints, each a network of three hidden layers.
+# A trajectory is a stack of stacks. Each checkpoint is a network of three hidden
+# layers.
 
 import warnings
 
@@ -23,7 +25,7 @@ from skmot.datasets import load_digit_trajectories
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import hierarchy_score
 
-# ReLU units that answer to no stimulus are left out; there is no need to say so again.
+# ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
 
 runs = load_digit_trajectories()
@@ -35,10 +37,11 @@ print("accuracy, run 2:", np.round(runs.target_accuracies, 2))
 # %%
 # Three levels
 # ------------
-# Any estimator that learns a cost can be the inner one of another, so a third level is
-# one more `MultiLevelOT`. Pairwise-best matches each checkpoint on its own. Printed is
-# the partner of each checkpoint of run 1, and how closely the map follows the order of
-# training: the adjusted score is 0 for a uniform map and 1 for the diagonal.
+# Any estimator with a cost can be the inner estimator of another one, so a third level
+# needs one more `MultiLevelOT`. Pairwise-best matches each checkpoint separately. The
+# output shows the partner of each checkpoint of run 1, and how closely the map follows
+# the order of training: the adjusted score is 0 for a uniform map and 1 for the
+# diagonal.
 
 maps = {}
 for strategy in ("transport", "pairwise_best"):
@@ -69,15 +72,17 @@ print(
 )
 
 # %%
-# In the run that made this page transport follows the diagonal from step 32 on, but for
-# the last two checkpoints, which are swapped. The first six, before the networks have
-# learned much, are matched to each other in no order: their costs are nearly the same.
-# Pairwise-best sends them all to step 128 and uses four checkpoints of run 2 only.
+# In the run for this page, transport follows the diagonal from step 32 on, except for
+# the last two checkpoints, which are swapped. The first six checkpoints, before the
+# networks have learned much, are matched to each other without order: their costs are
+# nearly the same. Pairwise-best matches all of them to step 128, and uses only four
+# checkpoints of run 2.
 
 # %%
 # The maps
 # --------
-# Costs are in sample, as in the paper, so a cost of one pair says little by itself.
+# Costs are computed in sample, as in the paper, so the cost of a single pair says
+# little.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 panels = [
