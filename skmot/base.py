@@ -88,7 +88,7 @@ class Solution:
         Both work on the live units, in their original order. Functions must be
         picklable for `n_jobs` and `memory`. None if the estimator does not predict.
     attributes : dict, default={}
-        Further fitted attributes by name, such as "coef_".
+        Further fitted attributes by name, such as ``"coef_"``.
     converged : bool, or dict of str to float, default=True
         Whether the solver has converged; False raises a ConvergenceWarning. A dict
         contains the quantities that exceed their tolerance, by name. Their values
