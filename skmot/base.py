@@ -394,7 +394,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         stack, _ = check_later_side(self, given, layout_in)
         self._check_device(stack, _method_name(direction))
         layers = list(self._reconstruct(direction, stack))
-        return layout_out.restore(layers, stack.stimuli)
+        return layout_out.restore(layers, stack.stimuli, stack._row_numbers)
 
     def _layouts(self, direction):
         """Return the layout of the given side and that of the reconstructed side."""

@@ -1,6 +1,6 @@
 """Warning classes of skmot."""
 
-__all__ = ["DeadUnitWarning"]
+__all__ = ["DeadUnitWarning", "RowNumberWarning"]
 
 
 class DeadUnitWarning(UserWarning):
@@ -15,4 +15,18 @@ class DeadUnitWarning(UserWarning):
     >>> import warnings
     >>> from skmot.exceptions import DeadUnitWarning
     >>> warnings.simplefilter("ignore", DeadUnitWarning)
+    """
+
+
+class RowNumberWarning(UserWarning):
+    """Two DataFrames number their rows differently, so rows may not correspond.
+
+    An index of whole numbers without a name numbers rows. Any other index names
+    stimuli, and names that differ are an error.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skmot.exceptions import RowNumberWarning
+    >>> warnings.simplefilter("error", RowNumberWarning)
     """

@@ -28,7 +28,8 @@ def cluster():
             processes=True,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            # Any free port: another cluster may have the usual one.
+            dashboard_address="127.0.0.1:0",
         ) as workers,
         distributed.Client(workers) as client,
     ):

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from skmot.layers.labels import labels_agree, list_labels
+
 
 def layer_label(index, names):
     """Return the name of a layer in error messages, or its index if it has no name."""
@@ -34,6 +36,7 @@ class Layout:
     structure: tuple
     columns: object = None
     argument: str = "X"
+    unit_names: list | None = None
 
     @classmethod
     def of_units(cls, argument, n_units):
@@ -75,7 +78,7 @@ class Layout:
         """Arrange values, one per array, in lists that are nested like the layers."""
         return nest(values, self.structure)
 
-    def restore(self, layers, stimuli):
+    def restore(self, layers, stimuli, row_numbers=None):
         """Convert a list of layers to the type that this side was given as.
 
         Parameters
@@ -102,7 +105,9 @@ class Layout:
             import pandas as pd
 
             return pd.DataFrame(
-                np.concatenate(layers, axis=1), index=stimuli, columns=self.columns
+                np.concatenate(layers, axis=1),
+                index=row_numbers if stimuli is None else stimuli,
+                columns=self.columns,
             )
         # The stack module imports this one, so it cannot be imported at the top.
         from skmot.layers.stack import LayerStack
@@ -122,6 +127,12 @@ class Layout:
             )
         self.check_names(stack, estimator)
         _check_nested(self.structure, stack.structure, self.argument, estimator)
+
+    def check_unit_names(self, stack, estimator):
+        """Raise if a stack names its units differently than the fitted layers."""
+        _check_unit_names(
+            self.unit_names, stack.unit_names, self.where, type(estimator).__name__
+        )
 
     def check_names(self, stack, estimator):
         """Raise an error if the layers have other names than in `fit`.
@@ -160,6 +171,26 @@ def nest(values, structure):
 
 def _width(part):
     return sum(_width(inner) for inner in part[1]) if isinstance(part, tuple) else part
+
+
+def _check_unit_names(fitted, given, where, estimator):
+    for index, (old, new) in enumerate(zip(fitted or (), given, strict=False)):
+        if old is None or new is None:
+            continue
+        here = where(index)
+        if isinstance(old, list):
+            _check_unit_names(
+                old, new, lambda i, here=here: f"{here}, layer {i}", estimator
+            )
+        elif not labels_agree(old, new):
+            old, new = list_labels(old), list_labels(new)
+            pairs = enumerate(zip(old, new, strict=True))
+            unit = next(i for i, (a, b) in pairs if a != b)
+            raise ValueError(
+                f"The units of {here} differ: unit {unit} is {new[unit]!r}, but "
+                f"{estimator} was fitted to {old[unit]!r} there. Put the units in the "
+                "order of the fit, `frame[names]` or `stack.select_units`."
+            )
 
 
 def _check_nested(fitted, given, where, estimator):

@@ -52,6 +52,10 @@ class Reading(NamedTuple):
         Labels of the stimuli.
     columns : pandas.MultiIndex or None
         Columns of a DataFrame with two column levels.
+    row_numbers : ndarray of shape (n_stimuli,) or None
+        Row numbers of a DataFrame whose index names no stimuli.
+    unit_names : list of (ndarray or None), or None
+        Names of the units of each layer.
     """
 
     bases: list
@@ -59,6 +63,8 @@ class Reading(NamedTuple):
     names: tuple | None = None
     stimuli: np.ndarray | None = None
     columns: object = None
+    row_numbers: np.ndarray | None = None
+    unit_names: list | None = None
 
 
 def read_layers(given, stack_type, allow_vector=False):
@@ -95,24 +101,53 @@ def read_layers(given, stack_type, allow_vector=False):
             return Reading([], "list")
         if max(_dimensions(element) for element in given) >= 2:
             return _read_many(given, "list", stack_type)
+        _check_no_vectors(given)
     return _read_one(given, allow_vector)
 
 
+def _check_no_vectors(given):
+    """Raise where a list holds vectors: layers of one unit, or rows of one layer."""
+    if all(hasattr(part, "shape") and _dimensions(part) == 1 for part in given):
+        raise ValueError(
+            f"Got a list of {len(given)} vectors of {len(given[0])} numbers. Layers "
+            "must have the shape (n_stimuli, n_units). If each vector is a layer of "
+            "one unit, write `[vector[:, np.newaxis] for vector in vectors]`; if they "
+            "are the stimuli of one layer, write `np.stack(vectors)`."
+        )
+
+
 def _read_many(layers, kind, stack_type, names=None):
-    bases, labels = [], None
+    bases, labels, numbers, unit_names = [], None, None, []
     for index, layer in enumerate(layers):
         name = layer_label(index, names)
         if _has_layers(layer):
             layer = stack_type(layer)
         if isinstance(layer, stack_type):
-            base, base_labels = layer, layer.stimuli
+            base, base_labels, base_numbers = layer, layer.stimuli, layer._row_numbers
+            unit_names.append(None)
         else:
-            base, base_labels = as_2d(layer, name), _frame_labels(layer)
+            base = as_2d(layer, name)
+            base_labels, base_numbers = read_rows(layer)
+            unit_names.append(_read_unit_names(layer))
         bases.append(base)
         if base_labels is not None:
             check_same_stimuli(labels, base_labels, "the layers before it", name)
             labels = base_labels
-    return Reading(bases, kind, names=names, stimuli=labels)
+        if base_numbers is not None:
+            if numbers is not None and not np.array_equal(numbers, base_numbers):
+                raise ValueError(
+                    f"{name} has other row numbers than the DataFrames before it. Put "
+                    "the rows of all layers in one order and reset their indexes."
+                )
+            numbers = base_numbers
+    return Reading(
+        bases,
+        kind,
+        names=names,
+        stimuli=labels,
+        row_numbers=numbers,
+        unit_names=unit_names,
+    )
 
 
 def _has_layers(layer):
@@ -132,11 +167,18 @@ def _has_layers(layer):
 
 
 def _read_one(given, allow_vector):
+    labels, numbers = read_rows(given)
     if allow_vector and _dimensions(given) == 1:
         column = _as_array(given, "the layer", ensure_2d=False)
         column = namespace_of(column).reshape(column, (-1, 1))
-        return Reading([column], "vector", stimuli=_frame_labels(given))
-    return Reading([as_2d(given, "the layer")], "array", stimuli=_frame_labels(given))
+        return Reading([column], "vector", stimuli=labels, row_numbers=numbers)
+    return Reading(
+        [as_2d(given, "the layer")],
+        "array",
+        stimuli=labels,
+        row_numbers=numbers,
+        unit_names=[_read_unit_names(given)],
+    )
 
 
 def _read_two_level_frame(frame):
@@ -148,6 +190,7 @@ def _read_two_level_frame(frame):
     level = frame.columns.get_level_values(0)
     names = tuple(dict.fromkeys(level))
     columns = [np.flatnonzero(level == name) for name in names]
+    labels, numbers = read_rows(frame)
     return Reading(
         [
             as_2d(frame.iloc[:, positions], f"layer {name!r}")
@@ -155,7 +198,12 @@ def _read_two_level_frame(frame):
         ],
         "frame",
         names=names,
-        stimuli=_frame_labels(frame),
+        stimuli=labels,
+        row_numbers=numbers,
+        unit_names=[
+            _unit_names_of(frame.columns[positions].get_level_values(1))
+            for positions in columns
+        ],
         # The columns of a layer need not be adjacent. Reconstructions are sorted by
         # layer.
         columns=frame.columns[np.concatenate(columns)] if columns else frame.columns,
@@ -214,11 +262,143 @@ def _is_frame(given):
     return hasattr(given, "columns") and hasattr(given, "iloc")
 
 
-def _frame_labels(given):
-    """Return the labels in a pandas index, unless it is the default 0, 1, 2, ..."""
-    if not hasattr(given, "iloc"):
+def read_rows(given):
+    """Read what a DataFrame or DataArray says of its rows.
+
+    Parameters
+    ----------
+    given : object
+        Layer as the user gave it.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_stimuli,) or None
+        Names of the stimuli: any index except unnamed whole numbers.
+    numbers : ndarray of shape (n_stimuli,) or None
+        Row numbers: an index of whole numbers without a name.
+    """
+    index = _row_index(given)
+    if index is None:
+        return None, None
+    if index.nlevels == 1 and index.name is None and index.dtype.kind in "iu":
+        return None, index.to_numpy()
+    return as_labels(index), None
+
+
+def _row_index(given):
+    """Return the pandas index of the rows, or None."""
+    if hasattr(given, "iloc"):
+        return given.index
+    if not _is_data_array(given) or not given.dims:
         return None
-    index = given.index
-    if type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1):
+    _check_not_transposed(given)
+    rows = given.dims[0]
+    index = given.indexes.get(rows)
+    if index is not None:
+        # xarray names every index after its dimension: numbers stay numbers.
+        is_numbering = index.nlevels == 1 and index.dtype.kind in "iu"
+        return index.rename(None) if is_numbering and index.name == rows else index
+    along = [name for name in given.coords if given.coords[name].dims == (rows,)]
+    if len(along) == 1:
+        return given.coords[along[0]].to_index().rename(along[0])
+    if along:
+        raise ValueError(
+            f"The DataArray has the coordinates {along} along {rows!r}, and none is "
+            f"its index. Say which one names the stimuli: `stimuli={along[0]!r}`."
+        )
+    return None
+
+
+def read_coordinate(layers, name):
+    """Take the labels of rows from a named coordinate or index level.
+
+    Parameters
+    ----------
+    layers : DataArray, DataFrame, or list or dict of them
+        Layers that have the coordinate along their rows.
+    name : str
+        Name of the coordinate, or of a level of the index.
+
+    Returns
+    -------
+    layers : as given
+        The layers, without what else is known of their rows.
+    labels : ndarray of shape (n_stimuli,)
+        The labels.
+    """
+    if isinstance(layers, Mapping) and not _is_frame(layers):
+        read = {key: read_coordinate(part, name) for key, part in layers.items()}
+        labels = [own for _, own in read.values()]
+        layers = {key: part for key, (part, _) in read.items()}
+    elif isinstance(layers, list | tuple):
+        read = [read_coordinate(part, name) for part in layers]
+        labels = [own for _, own in read]
+        layers = [part for part, _ in read]
+    elif _is_data_array(layers):
+        along = layers.dims[:1]
+        others = [c for c in layers.coords if layers.coords[c].dims == along]
+        if name not in layers.coords or layers.coords[name].dims != along:
+            raise ValueError(
+                f"`stimuli={name!r}` is no coordinate along the rows, {along[0]!r}: "
+                f"there are {others}."
+            )
+        labels = [as_labels(layers.coords[name].to_numpy())]
+        layers = layers.drop_vars(others)
+    elif hasattr(layers, "iloc") and name in layers.index.names:
+        labels = [as_labels(layers.index.get_level_values(name))]
+        layers = layers.reset_index(drop=True)
+    else:
+        raise ValueError(
+            f"`stimuli={name!r}` names a coordinate of DataArrays or an index level of "
+            "DataFrames; the layers have none of that name. Labels are given as one "
+            "label per stimulus."
+        )
+    for number, own in enumerate(labels):
+        check_same_stimuli(labels[0], own, "the first layer", f"layer {number}")
+    return layers, labels[0]
+
+
+def _is_data_array(given):
+    return hasattr(given, "coords") and hasattr(given, "dims")
+
+
+# Words in the names of dimensions and coordinates of stimuli, and of units.
+_STIMULUS_WORDS = ("stimul", "presentation", "image", "trial")
+_UNIT_WORDS = ("neuroid", "neuron", "unit", "voxel", "channel")
+
+
+def _check_not_transposed(array):
+    """Raise if the coordinates of a DataArray say that its rows are units."""
+    if len(array.dims) != 2:
+        return
+    first, second = (
+        [str(dim), *(str(n) for n in array.coords if array.coords[n].dims == (dim,))]
+        for dim in array.dims
+    )
+    units_first = any(word in name for name in first for word in _UNIT_WORDS)
+    stimuli_second = any(word in name for name in second for word in _STIMULUS_WORDS)
+    if units_first and stimuli_second:
+        raise ValueError(
+            f"The DataArray has the dimensions {tuple(array.dims)}, so its rows are "
+            "units: layers must be (n_stimuli, n_units). Write "
+            f"`array.transpose({array.dims[1]!r}, {array.dims[0]!r})`."
+        )
+
+
+def _read_unit_names(given):
+    """Read unit names from columns, or from a unique coordinate of a DataArray."""
+    if _is_frame(given):
+        return _unit_names_of(given.columns)
+    if _is_data_array(given) and len(given.dims) == 2:
+        index = given.indexes.get(given.dims[1])
+        if index is not None and index.is_unique:
+            return _unit_names_of(index)
+    return None
+
+
+def _unit_names_of(columns):
+    """Return names of units; the default columns 0, 1, 2, ... are none."""
+    is_numbered = columns.nlevels == 1 and columns.dtype.kind in "iu"
+    if is_numbered and np.array_equal(columns.to_numpy(), np.arange(len(columns))):
         return None
-    return as_labels(index)
+    return as_labels(columns)

@@ -12,7 +12,7 @@ from skmot._utils.array_api import (
     on_same_device,
 )
 from skmot.layers.checks import check_layer, check_same_length
-from skmot.layers.labels import check_same_stimuli
+from skmot.layers.labels import check_same_stimuli, warn_about_row_numbers
 from skmot.layers.layout import Layout
 from skmot.layers.reading import read_layers
 from skmot.layers.stack import LayerStack, device_of_layers
@@ -37,10 +37,13 @@ def as_stack(given, allow_vector=False):
         Layout of the layers.
     """
     if isinstance(given, LayerStack):
-        return given, Layout("stack", given.structure)
+        return given, Layout("stack", given.structure, unit_names=given.unit_names)
     reading = read_layers(given, LayerStack, allow_vector)
     stack = LayerStack._of(reading)
-    return stack, Layout(reading.kind, stack.structure, reading.columns)
+    layout = Layout(
+        reading.kind, stack.structure, reading.columns, unit_names=stack.unit_names
+    )
+    return stack, layout
 
 
 def read_side(given, argument, allow_vector=None):
@@ -122,6 +125,10 @@ def read_pair(X, y):
     target, target_layout = read_side(y, "y")
     check_same_length(source, target, "X", "y")
     check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+    # This function, check_fit_pair, fit, scikit-learn's wrapper, the caller.
+    warn_about_row_numbers(
+        source._row_numbers, target._row_numbers, "X", "y", stacklevel=5
+    )
     return source, target, source_layout, target_layout
 
 
@@ -208,6 +215,8 @@ def check_later_side(estimator, given, layout):
             skip_check_array=True,
             reset=False,
         )
+    # After scikit-learn's own check of columns, whose message its checks look for.
+    layout.check_unit_names(stack, estimator)
     return stack, found
 
 

@@ -1,6 +1,7 @@
 """LayerStack: layers recorded over the same stimuli, indexed as one array."""
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,9 +16,15 @@ from skmot._utils.array_api import (
     select,
 )
 from skmot.layers.files import FileReference
-from skmot.layers.labels import as_labels, list_labels
+from skmot.layers.labels import as_labels, join_labels, list_labels
 from skmot.layers.layout import layer_label
-from skmot.layers.reading import LazyLayers, Reading, as_2d, read_layers
+from skmot.layers.reading import (
+    LazyLayers,
+    Reading,
+    as_2d,
+    read_coordinate,
+    read_layers,
+)
 from skmot.layers.rows import as_index, check_rows, compose_rows
 
 
@@ -63,9 +70,15 @@ class LayerStack:
         the names of a stack. Other layers have no names.
     stimuli : array-like of shape (n_stimuli,), default=None
         Labels of the stimuli, which are preserved by indexing. If both sides of a
-        comparison have labels, these must be equal and in the same order. None uses the
-        index of DataFrames (except the default index 0, 1, 2, ...) or the labels of
-        nested stacks.
+        comparison have labels, these must be equal, as Python's `==` says, and in the
+        same order. A string names a coordinate of DataArrays or a level of the index of
+        DataFrames. None uses the index of DataFrames, the index or only coordinate of
+        the rows of DataArrays, or the labels of nested stacks. A DataFrame index of
+        whole numbers without a name numbers rows, and is no label.
+    unit_names : list, default=None
+        Names of the units of each layer, or None for a layer without names. If both a
+        fit and a later call have names, these must agree. None uses the columns of
+        DataFrames, except 0, 1, 2, ..., and the index of the units of DataArrays.
 
     Attributes
     ----------
@@ -77,6 +90,8 @@ class LayerStack:
         Number of layers.
     stimuli : ndarray of shape (n_stimuli,) or None
         Labels of the stimuli.
+    unit_names : list
+        Names of the units of each layer or None, nested like the layers.
     shape : tuple of int
         Number of stimuli and total number of units.
 
@@ -114,7 +129,12 @@ class LayerStack:
     # be indexed. A user who writes `for layer in stack` means the layers.
     __iter__ = None
 
-    def __init__(self, layers, names=None, stimuli=None):
+    # Of stacks that were pickled before they had them.
+    _row_numbers = None
+
+    def __init__(self, layers, names=None, stimuli=None, unit_names=None):
+        if isinstance(stimuli, str):
+            layers, stimuli = read_coordinate(layers, stimuli)
         if isinstance(layers, LayerStack):
             self.__dict__.update(layers.__dict__)
         else:
@@ -128,6 +148,8 @@ class LayerStack:
                     f"`stimuli` has {len(self._labels)} labels, but the layers have "
                     f"{len(self)} stimuli."
                 )
+        if unit_names is not None:
+            self._unit_names = _check_unit_names(unit_names, self._bases, self._names)
 
     @classmethod
     def _of(cls, reading):
@@ -144,6 +166,8 @@ class LayerStack:
         self._bases = tuple(given.bases)
         self._rows = range(_common_length(given.bases, self._names))
         self._labels = given.stimuli
+        self._row_numbers = given.row_numbers
+        self._unit_names = tuple(given.unit_names or [None] * len(self._bases))
 
     # -- access to the layers ------------------------------------------------------
 
@@ -166,6 +190,14 @@ class LayerStack:
     def stimuli(self):
         """Labels of the stimuli, or None."""
         return self._labels
+
+    @property
+    def unit_names(self):
+        """Names of the units of each layer or None, nested like the layers."""
+        return [
+            base.unit_names if isinstance(base, LayerStack) else names
+            for base, names in zip(self._bases, self._unit_names, strict=True)
+        ]
 
     def layer(self, name):
         """Return the layer with the given name.
@@ -313,8 +345,53 @@ class LayerStack:
             else as_2d(next(arrays), layer_label(index, self._names))
             for index, base in enumerate(self._bases)
         ]
-        stack = LayerStack._of(Reading(layers, "stack", self._names))
+        reading = Reading(layers, "stack", self._names, row_numbers=self._row_numbers)
+        stack = LayerStack._of(reading)
         return stack if labels is None else stack.with_stimuli(labels)
+
+    def select_units(self, selection):
+        """Return a stack of some of the units of each layer.
+
+        Parameters
+        ----------
+        selection : list or dict
+            One element per layer, or by the names of layers: a mask or numbers of
+            units, unit names, or None for all units. For a nested stack, a list or dict
+            of them.
+
+        Returns
+        -------
+        stack : LayerStack
+            Stack of the selected units in the order given, with their names.
+
+        Raises
+        ------
+        ValueError
+            If the selection does not fit the layers, or a name is unknown.
+        """
+        chosen = _read_selection(selection, self)
+        layers, unit_names = [], []
+        for index, units in enumerate(chosen):
+            layer = self.layers[index]
+            if isinstance(layer, LayerStack):
+                layers.append(layer if units is None else layer.select_units(units))
+                unit_names.append(None)
+                continue
+            where = layer_label(index, self._names)
+            names = self._unit_names[index]
+            positions = _unit_positions(units, layer.shape[1], names, where)
+            layers.append(select(layer, positions, axis=1))
+            unit_names.append(None if names is None else names[positions])
+        stack = LayerStack._of(
+            Reading(
+                layers,
+                "stack",
+                self._names,
+                row_numbers=self._row_numbers,
+                unit_names=unit_names,
+            )
+        )
+        return stack if self._labels is None else stack.with_stimuli(self._labels)
 
     # -- interface of one array, for scikit-learn and numpy ------------------------
 
@@ -359,7 +436,12 @@ class LayerStack:
         stack._bases = self._bases
         stack._names = self._names
         stack._rows = compose_rows(self._rows, rows)
-        stack._labels = None if self._labels is None else self._labels[as_index(rows)]
+        index = as_index(rows)
+        stack._labels = None if self._labels is None else self._labels[index]
+        stack._row_numbers = (
+            None if self._row_numbers is None else self._row_numbers[index]
+        )
+        stack._unit_names = self._unit_names
         return stack
 
     def __array__(self, dtype=None, copy=None):
@@ -408,8 +490,22 @@ class LayerStack:
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        state["_bases"] = tuple(FileReference.of(base) for base in self._bases)
+        bases = [FileReference.of(base) for base in self._bases]
+        in_files = [isinstance(base, FileReference) for base in bases]
+        if not all(in_files) and not self._has_all_rows:
+            # What is in memory travels with its own rows only. Evenly spaced rows of
+            # a file stay a reference to it.
+            bases = [
+                FileReference.of(_take_rows(base, self._rows)) for base in self._bases
+            ]
+            state["_rows"] = range(len(self))
+        state["_bases"] = tuple(bases)
         return state
+
+    @property
+    def _has_all_rows(self):
+        n_rows = self._bases[0].shape[0]
+        return isinstance(self._rows, range) and self._rows == range(n_rows)
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -560,7 +656,7 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
     ]
     labels = None
     if all(stack.stimuli is not None for stack in arrays):
-        labels = np.concatenate([stack.stimuli for stack in arrays])
+        labels = join_labels([stack.stimuli for stack in arrays])
     return LayerStack(layers, names=first.names, stimuli=labels)
 
 
@@ -629,6 +725,80 @@ def _as_arrays(value):
 
 
 # -- checks ------------------------------------------------------------------------
+
+
+def _check_unit_names(unit_names, bases, names):
+    """Return unit names as one array of labels per layer."""
+    unit_names = list(unit_names)
+    if len(unit_names) != len(bases):
+        raise ValueError(
+            f"`unit_names` has {len(unit_names)} elements for {len(bases)} layers: one "
+            "sequence of names per layer, or None."
+        )
+    checked = []
+    for index, (own, base) in enumerate(zip(unit_names, bases, strict=True)):
+        where = layer_label(index, names)
+        if own is None:
+            checked.append(None)
+            continue
+        if isinstance(base, LayerStack):
+            raise ValueError(
+                f"{where} is a stack: give unit names to the stacks within it."
+            )
+        own = as_labels(own)
+        if len(own) != base.shape[1]:
+            raise ValueError(
+                f"`unit_names` has {len(own)} names for the {base.shape[1]} units of "
+                f"{where}."
+            )
+        checked.append(own)
+    return tuple(checked)
+
+
+def _read_selection(selection, stack):
+    """Return one selection per layer."""
+    if isinstance(selection, Mapping):
+        unknown = set(selection) - set(stack.names or ())
+        if unknown:
+            raise ValueError(
+                f"`selection` names the layers {sorted(map(str, unknown))}, but the "
+                f"stack has {list(stack.names or ())}."
+            )
+        return [selection.get(name) for name in stack.names]
+    selection = list(selection)
+    if len(selection) != stack.n_layers:
+        raise ValueError(
+            f"`selection` has {len(selection)} elements for {stack.n_layers} layers: "
+            "one per layer."
+        )
+    return selection
+
+
+def _unit_positions(units, n_units, names, where):
+    """Return positions of the selected units of one layer."""
+    if units is None:
+        return np.arange(n_units)
+    found = np.asarray(units)
+    if found.dtype == bool:
+        if found.shape != (n_units,):
+            raise ValueError(
+                f"The mask of {where} has the shape {found.shape}, but the layer has "
+                f"{n_units} units."
+            )
+        return np.flatnonzero(found)
+    if found.dtype.kind in "iu" and (names is None or names.dtype.kind not in "iu"):
+        if found.size and not (found.min() >= 0 and found.max() < n_units):
+            raise ValueError(
+                f"Units of {where} are numbered from 0 to {n_units - 1}; got {units}."
+            )
+        return found.astype(np.intp)
+    if names is None:
+        raise ValueError(f"The units of {where} have no names: select them by number.")
+    places = {name: place for place, name in enumerate(list_labels(names))}
+    missing = [name for name in list_labels(as_labels(units)) if name not in places]
+    if missing:
+        raise ValueError(f"{where} has no unit {missing[0]!r}.")
+    return np.array([places[n] for n in list_labels(as_labels(units))], dtype=np.intp)
 
 
 def _check_names(names, bases):

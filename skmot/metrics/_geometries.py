@@ -4,13 +4,22 @@ import numpy as np
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
-from skmot._units import tuning_curves, unit_statistics
+from skmot._units import (
+    check_some_live,
+    constant_units,
+    tuning_curves,
+    unit_statistics,
+)
 from skmot._utils.array_api import check_numpy
+from skmot.layers.checks import check_pair
 from skmot.metrics._matching import read_curves
 
 # Correlations that differ by less than this number of rounding units get equal ranks.
 # For example, correlations of patterns of two units are exactly -1 or 1.
 _TIE_ROUNDING_UNITS = 64
+# Costs below it are summed from differences: as 1 - similarity they would have lost
+# more than half of their digits in float64.
+_NEARLY_ALIKE = 1e-8
 
 
 def rsa_score(X, Y):
@@ -19,7 +28,8 @@ def rsa_score(X, Y):
     The score is the Spearman correlation between the upper triangles of two
     representational dissimilarity matrices (RDMs). The entry of an RDM for two stimuli
     is 1 minus the Pearson correlation over units between the responses to them ([1]_).
-    Units are not standardised.
+    Units are not standardised. Constant units are part of the patterns. The RDMs are
+    computed in float64.
 
     Parameters
     ----------
@@ -41,11 +51,6 @@ def rsa_score(X, Y):
         If there are fewer than three stimuli, or the input is invalid, as in
         :func:`procrustes_distance`.
 
-    Warns
-    -----
-    DeadUnitWarning
-        If units are constant over the stimuli. These units are left out.
-
     See Also
     --------
     linear_cka : Comparison of scalar products.
@@ -65,11 +70,11 @@ def rsa_score(X, Y):
     >>> round(rsa_score(X, 3 * X[:, ::-1] + 1), 9)
     1.0
     """
-    first, second = read_curves(X, Y, "sqeuclidean", center=False)
-    check_numpy(first.vectors, "rsa_score")
-    return compare_geometries(
-        rsa_geometry(first.vectors, "X"), rsa_geometry(second.vectors, "Y")
-    )
+    X, Y = check_pair(X, Y)
+    check_numpy(X, "rsa_score")
+    for layer, where in ((X, "X"), (Y, "Y")):
+        check_some_live(~constant_units(layer), where)
+    return compare_geometries(rsa_geometry(X, "X"), rsa_geometry(Y, "Y"))
 
 
 def rsa_geometry(layer, where):
@@ -81,7 +86,7 @@ def rsa_geometry(layer, where):
     Parameters
     ----------
     layer : ndarray of shape (n_stimuli, n_units)
-        Live units of the layer.
+        All units of the layer.
     where : str
         Name of the layer in error messages.
 
@@ -92,17 +97,19 @@ def rsa_geometry(layer, where):
         equal.
     """
     _check_enough_stimuli(layer, 3, "RSA", where)
-    patterns = layer.T
+    # Patterns may have a large part in common, next to which their differences are lost
+    # in float32.
+    patterns = layer.T.astype(np.float64, copy=False)
     statistics = unit_statistics(patterns)
     vectors = tuning_curves(patterns, statistics, "correlation").vectors
-    correlations = np.zeros((len(layer), len(layer)), dtype=vectors.dtype)
+    correlations = np.zeros((len(layer), len(layer)))
     correlations[np.ix_(statistics.live, statistics.live)] = vectors.T @ vectors
-    rounding = _TIE_ROUNDING_UNITS * np.finfo(vectors.dtype).eps
+    rounding = _TIE_ROUNDING_UNITS * np.finfo(np.float64).eps
     # Ranks of correlations have the same Spearman correlation as ranks of 1 - corr.
     ranks = rankdata(np.rint(squareform(correlations, checks=False) / rounding))
     # Subtracting the mean in closed form makes equal ranks exactly 0.
     ranks -= (len(ranks) + 1) / 2
-    return _unit_vector(ranks).astype(layer.dtype, copy=False)
+    return _unit_vector(ranks)
 
 
 def linear_cka(X, Y, *, debiased=True):
@@ -197,13 +204,13 @@ def cka_geometry(layer, debiased, where):
         Centred scalar products, scaled to norm 1: the upper triangle, preceded by the
         diagonal if `debiased` is False.
     """
+    # Centring subtracts entries, which would lose their digits in float32.
+    layer = layer.astype(np.float64, copy=False)
     gram = layer @ layer.T
     if not debiased:
         # Off-diagonal entries occur twice in a scalar product of symmetric matrices.
         entries = np.sqrt(2.0) * squareform(gram, checks=False)
-        return _unit_vector(np.concatenate([np.diag(gram), entries])).astype(
-            layer.dtype, copy=False
-        )
+        return _unit_vector(np.concatenate([np.diag(gram), entries]))
     n_stimuli = len(layer)
     _check_enough_stimuli(layer, 4, "Debiased CKA", where)
     # Rounding error that is left if U-centring makes the matrix 0.
@@ -212,7 +219,16 @@ def cka_geometry(layer, debiased, where):
     means = gram.sum(axis=1, dtype=np.float64) / (n_stimuli - 2)
     centred = gram - means[:, np.newaxis] - means + means.sum() / (n_stimuli - 1)
     entries = squareform(centred, checks=False)
-    return _unit_vector(entries, rounding).astype(layer.dtype, copy=False)
+    return _unit_vector(entries, rounding)
+
+
+def geometry_cost(first, second):
+    """Return 1 minus the similarity of two geometries, exact where they are alike."""
+    similarity = compare_geometries(first, second)
+    if 1.0 - similarity < _NEARLY_ALIKE:
+        # Of vectors of unit norm, so that no digits cancel.
+        return float(np.sum((first - second) ** 2) / 2.0)
+    return 1.0 - similarity
 
 
 def compare_geometries(first, second):

@@ -22,6 +22,9 @@ from skmot.layers.checks import check_pair
 ALPHAS = tuple(np.logspace(-4, 4, 8))
 # Correlations and regressions need at least two stimuli.
 _LEAST_PART = 2
+# Scores closer than this are ties: they are means of correlations in float64, after a
+# solve whose rounding errors the smallest penalty magnifies.
+_TIE = 1e-6
 
 
 def linear_predictivity_score(
@@ -240,6 +243,7 @@ def fit_on_validation(regressors, X, Y, validation, where):
             column_correlations(Y[validation], predicted),
             f"{where} (its validation part)",
         )
-        if score > best_score:
+        # The order of units changes a score by rounding: closer scores are ties.
+        if score > best_score + _TIE:
             best, best_score = regressor, score
     return clone(best).fit(X, Y), best_score

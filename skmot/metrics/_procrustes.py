@@ -71,11 +71,33 @@ def procrustes_distance(X, Y, *, center=True, scale=True):
         for curves in read_curves(X, Y, "sqeuclidean", center, scale)
     )
     xp = namespace_of(first, second)
-    squared_norms = sum(
-        float(xp.sum(part**2, dtype=xp.float64)) for part in (first, second)
-    )
-    _, agreement = align_orthogonally(first, second)
-    return float(np.sqrt(max(squared_norms - 2.0 * agreement, 0.0)))
+    # In float32 the differences of populations that are nearly alike would be rounding.
+    first, second = (xp.astype(part, xp.float64) for part in (first, second))
+    return math.sqrt(squared_distance(first, second, align_orthogonally(first, second)))
+
+
+def squared_distance(X, Y, rotation):
+    """Return |X|^2 + |Y|^2 - 2 <X T, Y> from sums of squared differences.
+
+    That is |X T - Y|^2 + |X - X T T'|^2 for a partial isometry T. Unlike the difference
+    of norms it has all its digits where the populations are alike.
+
+    Parameters
+    ----------
+    X, Y : array of shape (n_stimuli, n_units_x) and (n_stimuli, n_units_y)
+        Two populations.
+    rotation : array of shape (n_units_x, n_units_y)
+        T, as `align_orthogonally` returns it.
+
+    Returns
+    -------
+    squared : float
+        At least 0.
+    """
+    xp = namespace_of(X, Y)
+    rotated = X @ rotation
+    parts = rotated - Y, X - rotated @ rotation.T
+    return sum(float(xp.sum(part**2, dtype=xp.float64)) for part in parts)
 
 
 def align_orthogonally(X, Y):
@@ -89,10 +111,8 @@ def align_orthogonally(X, Y):
     Returns
     -------
     rotation : array of shape (n_units_x, n_units_y)
-        Polar factor of X'Y, with the dtype of the populations. It is an isometry
-        between the directions of X and Y that covary, and 0 on other directions.
-    agreement : float
-        <X T, Y>, the sum of the singular values of X'Y.
+        Polar factor of X'Y, in float64. It is an isometry between the directions of X
+        and Y that covary, and 0 on other directions.
     """
     xp = namespace_of(X, Y)
     dtype = xp.result_type(X, Y)
@@ -111,5 +131,4 @@ def align_orthogonally(X, Y):
     # Threshold of `numpy.linalg.matrix_rank`, for the dtype of the populations.
     smallest = s[0] * max(u.shape[0], vt.shape[1]) * xp.finfo(dtype).eps
     rank = np.count_nonzero(s > smallest)
-    rotation = u[:, :rank] @ vt[:rank, :]
-    return xp.astype(rotation, dtype, copy=False), float(s.sum())
+    return u[:, :rank] @ vt[:rank, :]

@@ -3,6 +3,7 @@
 from skmot._units import column_correlations, mean_over_units
 from skmot._utils.array_api import as_array
 from skmot.layers.checks import check_pair
+from skmot.layers.reading import check_unmasked
 
 
 def reconstruction_correlation(y_true, y_pred):
@@ -45,6 +46,8 @@ def reconstruction_correlation(y_true, y_pred):
     >>> round(reconstruction_correlation(y, constant), 3)
     0.667
     """
+    for given, where in ((y_true, "y_true"), (y_pred, "y_pred")):
+        check_unmasked(given, where)
     y_true, y_pred = as_array(y_true), as_array(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(

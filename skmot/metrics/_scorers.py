@@ -66,31 +66,50 @@ def source_score(estimator, X, y):
     return estimator.inverse_score(X, y)
 
 
-def negative_cost(estimator, X, y=None):
-    """Return minus the cost of a fitted estimator, so that higher is more alike.
+def negative_cost(estimator, X, y):
+    """Return minus the cost of a fitted estimator on the rows given.
 
-    The cost is that of the training stimuli. Fewer stimuli or more units decrease it,
-    even if the populations are not more alike.
+    The cost is `held_out_cost(X, y)`: the plans of the fit, read on these stimuli. It
+    compares what differs in the coupling alone: strategies and couplings above the SAME
+    inner estimator with the same settings. It must not choose `mass`, `metric` or the
+    kind of inner estimator. Costs of different metrics have different units, and a
+    smaller `mass` always costs less a unit of mass: where every unit has a counterpart
+    a search by this score would still leave most of them out.
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
-        Fitted estimator with the attribute `cost_`.
-    X, y : ignored
-        Not used, present for consistency with other scorers.
+    estimator : estimator, Pipeline or search
+        Fitted, with `held_out_cost`; of a search its best estimator. A Pipeline's
+        earlier steps are applied to `X`.
+    X, y : LayerStack or anything that reads as one
+        Held-out source and target.
 
     Returns
     -------
     score : float
-        ``-cost_``.
+        ``-held_out_cost(X, y)``.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no `held_out_cost`.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
     >>> from skmot import SoftMatching
     >>> from skmot.metrics import negative_cost
-    >>> X = np.random.default_rng(0).normal(size=(30, 4))
-    >>> round(negative_cost(SoftMatching().fit(X, X), X, X), 3) == 0
-    True
+    >>> X, y = np.random.default_rng(0).normal(size=(2, 90, 20))
+    >>> in_sample = -SoftMatching().fit(X, y).cost_
+    >>> held_out = cross_val_score(SoftMatching(), X, y, scoring=negative_cost, cv=3)
+    >>> round(in_sample, 1), round(float(held_out.mean()), 1)  # independent noise
+    (-0.8, -1.0)
     """
-    return -unwrap(estimator)[0].cost_
+    estimator, X, y = unwrap(estimator, X, y)
+    if not hasattr(estimator, "held_out_cost"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no `held_out_cost(X, y)`: its cost cannot "
+            "be read on held-out stimuli."
+        )
+    return -estimator.held_out_cost(X, y)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -13,12 +14,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmot._scores import DIRECTIONS, layer_scores, reconstruct, unwrap
+from skmot._units import unit_columns
 from skmot._utils.sklearn import Interval, validate_params
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers.checks import check_same_length
 from skmot.layers.labels import check_same_stimuli
 from skmot.layers.sides import read_side
-from skmot.model_selection.splits import make_splits, read_groups
+from skmot.model_selection.splits import make_splits, read_groups, repeated_groups
 
 COLUMNS = (
     "source",
@@ -28,9 +30,12 @@ COLUMNS = (
     "split",
     "layer",
     "score",
+    "n_units",
     "seconds",
 )
 _PAIR = ("source", "target", "method", "direction")
+# Units are the same if what tells them apart, a number around 1, is as close as this.
+_ALIKE = 1e-5
 _LARGEST_SEED = np.iinfo(np.int32).max
 
 
@@ -76,7 +81,8 @@ def compare(
         :class:`StimulusKFold`.
     groups : array-like of shape (n_rows,), default=None
         Stimulus of each row, if several rows repeat a stimulus. The splits must keep
-        groups together, and the bootstrap resamples groups.
+        groups together, and the bootstrap resamples groups. None uses the stimulus
+        labels of a network if some of them repeat.
     n_jobs : int, default=None
         Number of fits to run in parallel, see the `scikit-learn glossary
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. The scores do
@@ -121,8 +127,9 @@ def compare(
     -----
     Scores are Pearson correlations as in :meth:`skmot.MultiLevelOT.layer_scores`, even
     if the `score` of a method is a different one. Methods without `predict` (RSA, CKA)
-    are represented by their `cost_` on the training stimuli, in the direction "cost".
-    Do not compare these rows with others.
+    are represented by their `held_out_cost`, in the direction "cost". Methods that have
+    none are represented by their `cost_` on the training stimuli. Do not compare these
+    rows with others.
 
     The score of each fit is computed on all bootstrap resamples of the stimuli while
     the predictions are in memory. The resamples are the same for all methods and
@@ -156,6 +163,8 @@ def compare(
             f"`directions` must be some of {DIRECTIONS}; got {tuple(directions)}."
         )
     n_rows = len(next(iter(networks[0].values())))
+    stacks = [*networks[0].values(), *networks[1].values()]
+    groups = repeated_groups(groups, *stacks)
     codes = None if groups is None else read_groups(groups, n_rows)
     splits = make_splits(cv, n_rows, codes)
     random = check_random_state(random_state)
@@ -206,14 +215,18 @@ def compare(
     results += run(rest, n_jobs)
     # repeat_warnings, compare, scikit-learn's wrapper, the caller.
     repeat_warnings([entry for result in results for entry in result.log], stacklevel=4)
-    resampled = {}
+    resampled, units = {}, {}
     for task, result in zip(tasks, results, strict=True):
         for direction, scores in result.resampled.items():
             resampled.setdefault((*task.pair, direction), []).append(scores)
+            units.setdefault((*task.pair, direction), []).append(
+                result.units[direction]
+            )
     return Comparison(
         rows=[row for result in results for row in result.rows],
         resampled={key: np.mean(scores, axis=0) for key, scores in resampled.items()},
         n_splits=len(splits),
+        units=units,
     )
 
 
@@ -229,7 +242,8 @@ class Comparison:
         - "direction": "target", "source" or "cost";
         - "split": index of the split;
         - "layer": name or index of the layer; None for a cost;
-        - "score": held-out correlation, or cost on the training stimuli;
+        - "score": held-out correlation, or cost on the held-out stimuli;
+        - "n_units": number of units that the score is a mean of; None for a cost;
         - "seconds": time of the fit, the same in all rows of a fit.
 
     See Also
@@ -237,9 +251,10 @@ class Comparison:
     compare : Function that runs a comparison.
     """
 
-    def __init__(self, rows, resampled, n_splits):
+    def __init__(self, rows, resampled, n_splits, units):
         self.rows = rows
         self._resampled = resampled
+        self._units = units
         self._n_splits = n_splits
 
     def __repr__(self):
@@ -339,6 +354,13 @@ class Comparison:
             - "standard_error_over_stimuli": standard deviation over resamples;
             - "n_bootstrap": number of resamples in which every layer has a score.
 
+        Warns
+        -----
+        UserWarning
+            If a method and the reference did not score the same units of a side, for
+            instance because a pipeline transforms the source. That direction is left
+            out.
+
         Raises
         ------
         ValueError
@@ -364,6 +386,10 @@ class Comparison:
             reference_key = source, target, reference, direction
             if method == reference or not {key, reference_key} <= set(self._resampled):
                 continue
+            pairs = zip(self._units[key], self._units[reference_key], strict=True)
+            if not all(_same_units(*pair) for pair in pairs):
+                self._warn_about_other_units(key, reference)
+                continue
             resampled = self._resampled[key] - self._resampled[reference_key]
             resampled = resampled[~np.isnan(resampled)]
             low, high = _interval(resampled, tail)
@@ -383,6 +409,29 @@ class Comparison:
                 }
             )
         return differences
+
+    def _warn_about_other_units(self, key, reference):
+        """Warn that a method and the reference scored other units."""
+        source, target, method, direction = key
+        counts = [
+            sum(
+                row["n_units"]
+                for row in self.rows
+                if row["split"] == 0
+                and [row[column] for column in _PAIR]
+                == [source, target, name, direction]
+            )
+            for name in (method, reference)
+        ]
+        warnings.warn(
+            f"No difference in the direction {direction!r} for source {source!r} and "
+            f"target {target!r}: {method!r} scored {counts[0]} unit(s) and "
+            f"{reference!r} {counts[1]}, and they are not the same units. A paired "
+            "difference is between scores of the same units.",
+            UserWarning,
+            # This, differences, the caller.
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)
@@ -412,7 +461,20 @@ class _Result:
 
     rows: list
     resampled: dict
+    units: dict
     log: list
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of one fit in one direction, and what tells the scored units apart."""
+
+    direction: str
+    layers: list
+    scores: list
+    n_units: list
+    resampled: np.ndarray | None = None
+    units: np.ndarray | None = None
 
 
 def _fit_and_score(task, method, source, target, split, directions, counts):
@@ -434,23 +496,28 @@ def _fit_and_score(task, method, source, target, split, directions, counts):
             f"Method {task.method!r} has no `inverse_predict`, so it cannot be scored "
             f"in directions={tuple(directions)}: add 'target', or leave the method out."
         )
-    for direction, layers, scores, resamples in scored:
-        if resamples is not None:
-            resampled[direction] = resamples
+    units = {}
+    for part in scored:
+        if part.resampled is not None:
+            resampled[part.direction] = part.resampled
+            units[part.direction] = part.units
         rows += [
             {
                 "source": task.source,
                 "target": task.target,
                 "method": task.method,
-                "direction": direction,
+                "direction": part.direction,
                 "split": task.split,
                 "layer": layer,
                 "score": float(score),
+                "n_units": n_units,
                 "seconds": seconds,
             }
-            for layer, score in zip(layers, scores, strict=True)
+            for layer, score, n_units in zip(
+                part.layers, part.scores, part.n_units, strict=True
+            )
         ]
-    return _Result(rows, resampled, log)
+    return _Result(rows, resampled, units, log)
 
 
 def _seed(estimator, seed):
@@ -469,7 +536,7 @@ def _seed(estimator, seed):
 def _score(fitted, source, target, directions, counts):
     """Score a fitted estimator in each direction, or return its cost.
 
-    Returns a list of tuples (direction, layers, scores, resampled scores).
+    Returns a list of `_Scored`.
     """
     names = {"target": target.names, "source": source.names}
     fitted, source, target = unwrap(fitted, source, target)
@@ -479,7 +546,10 @@ def _score(fitted, source, target, directions, counts):
                 f"{type(fitted).__name__} has no `predict` and learned no `cost_`: "
                 "there is nothing to compare."
             )
-        return [("cost", [None], [fitted.cost_], None)]
+        cost = fitted.cost_
+        if hasattr(fitted, "held_out_cost"):
+            cost = fitted.held_out_cost(source, target)
+        return [_Scored("cost", [None], [cost], [None])]
     scored = []
     for direction in directions:
         if direction == "source" and not hasattr(fitted, "inverse_predict"):
@@ -490,8 +560,32 @@ def _score(fitted, source, target, directions, counts):
         resampled = np.zeros(len(counts))
         for part in parts:
             resampled += part.weight * part.resampled_scores(counts)
-        scored.append((direction, layers, scores, resampled / len(scores)))
+        n_units = np.zeros(len(scores), dtype=int)
+        for part in parts:
+            n_units[part.layer] += np.count_nonzero(~np.isnan(part.unit_scores()))
+        scored.append(
+            _Scored(
+                direction,
+                layers,
+                scores,
+                n_units.tolist(),
+                resampled / len(scores),
+                np.concatenate([_tell_units(part.recorded) for part in parts]),
+            )
+        )
     return scored
+
+
+def _tell_units(recorded):
+    """Return one number per unit that differs between units, whatever their scale."""
+    columns = unit_columns(recorded)
+    direction = np.random.default_rng(0).normal(size=len(columns))
+    return np.abs(direction @ columns)
+
+
+def _same_units(first, second):
+    """Whether two fits scored the same units."""
+    return first.shape == second.shape and np.allclose(first, second, atol=_ALIKE)
 
 
 def _read_networks(sources, targets):

@@ -30,7 +30,7 @@ from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.sides import read_pair
-from skmot.model_selection.splits import make_splits, read_groups
+from skmot.model_selection.splits import make_splits, read_groups, repeated_groups
 from skmot.multilevel.estimators import LayerCoupler
 
 CONTROLS = ("layers", "stimuli", "basis")
@@ -111,7 +111,8 @@ def permutation_control(
         :class:`StimulusKFold`.
     groups : array-like of shape (n_rows,), default=None
         Stimulus of each row, if several rows repeat a stimulus. The splits must keep
-        groups together. "stimuli" permutes whole groups of the same size.
+        groups together. "stimuli" permutes whole groups of the same size. None uses the
+        stimulus labels of X or y if some of them repeat, except with `blocks`.
     blocks : int, "circular" or None, default=None
         For "stimuli", if rows are a time series: an int permutes blocks of this many
         consecutive rows, and "circular" shifts the rows circularly. Held-out rows must
@@ -149,6 +150,9 @@ def permutation_control(
             Null hypothesis that a small p-value rejects.
         conservative : bool
             Whether the p-value is an upper bound, see Notes.
+        movable_share : float
+            Share of the rows that can change places, of (0, 1]. Groups of a size of
+            their own stay where they are.
         control, direction : str
             The given values.
 
@@ -224,6 +228,8 @@ def permutation_control(
             "`groups` and `blocks` are two ways to keep rows together: give one."
         )
     X, y, *_ = read_pair(X, y)
+    if blocks is None:
+        groups = repeated_groups(groups, X, y)
     codes = None if groups is None else read_groups(groups, len(X))
     task = _Task(
         estimator,
@@ -244,7 +250,7 @@ def permutation_control(
         outcome = _permute_held_out(task, codes, blocks)
     # repeat_warnings, permutation_control, scikit-learn's wrapper, the caller.
     repeat_warnings(task.log, stacklevel=4)
-    return _conclude(outcome, control, direction)
+    return _conclude(outcome, control, direction, is_grouped=codes is not None)
 
 
 @dataclass(frozen=True)
@@ -290,9 +296,10 @@ class _Outcome:
     n_distinct: int | float
     null_hypothesis: str
     conservative: bool = False
+    movable_share: float = 1.0
 
 
-def _conclude(outcome, control, direction):
+def _conclude(outcome, control, direction, is_grouped):
     """Compute the p-value, and warn if it cannot be small."""
     score, null_scores = outcome.scores.mean(), outcome.null_scores
     n_as_good = int(np.count_nonzero(null_scores >= score - _TIE))
@@ -300,6 +307,16 @@ def _conclude(outcome, control, direction):
     # float.
     n_attainable = min(outcome.n_distinct, len(null_scores) + 1)
     smallest = 1 / n_attainable
+    if is_grouped and outcome.movable_share < 1:
+        warnings.warn(
+            f"Only {outcome.movable_share:.0%} of the rows can move: a group changes "
+            "places with groups of its size, and some sizes occur once. The null "
+            "scores keep a part of the effect: the p-value is too large. Average the "
+            "rows of each group first, or give every group as many rows.",
+            UserWarning,
+            # _conclude, permutation_control, scikit-learn's wrapper, the caller.
+            stacklevel=4,
+        )
     if smallest > _USUAL_LEVEL:
         reason = (
             "raise `n_permutations`"
@@ -321,6 +338,7 @@ def _conclude(outcome, control, direction):
         smallest_p=smallest,
         null_hypothesis=outcome.null_hypothesis,
         conservative=outcome.conservative,
+        movable_share=outcome.movable_share,
         control=control,
         direction=direction,
     )
@@ -351,6 +369,12 @@ class _PiecePermutations:
     def n_distinct(self):
         return math.prod(math.factorial(len(pieces)) for pieces in self.classes)
 
+    @property
+    def movable_share(self):
+        """Share of the rows whose piece has another piece of its size."""
+        movable = sum(pieces.size for pieces in self.classes if len(pieces) > 1)
+        return movable / self.n_rows
+
     def sample(self, n, random):
         """Return n random orders of the rows, of shape (n, n_rows)."""
         if self.n_distinct <= n:
@@ -372,6 +396,8 @@ class _PiecePermutations:
 
 class _CircularShifts:
     """All circular shifts of rows in time."""
+
+    movable_share = 1.0
 
     def __init__(self, n_rows):
         self.n_distinct = self.n_rows = n_rows
@@ -456,6 +482,7 @@ def _permute_held_out(task, codes, blocks):
         f"Given the fits, held-out {what} of the source are unrelated to those of the "
         "target: any of them could belong to any other.",
         conservative,
+        float(np.mean([allowed.movable_share for allowed in permutations])),
     )
 
 
@@ -531,6 +558,7 @@ def _permute_and_refit(task, codes, blocks):
         permutations.n_distinct,
         f"{what.capitalize()} of the source are unrelated to those of the target, in "
         "training and held out: any of them could belong to any other.",
+        movable_share=permutations.movable_share,
     )
 
 

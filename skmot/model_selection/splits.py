@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skmot._utils.sklearn import num_samples, safe_indexing
 from skmot.layers import LayerStack
-from skmot.layers.labels import as_labels, list_labels
+from skmot.layers.labels import as_labels, labels_repeat, list_labels
 from skmot.layers.sides import as_stack
 
 
@@ -66,8 +66,8 @@ class StimulusKFold(GroupKFold):
             Data to split. Only the number of rows is used.
         y : object
             Ignored.
-        groups : array-like of shape (n_rows,)
-            Stimulus of each row.
+        groups : array-like of shape (n_rows,), default=None
+            Stimulus of each row. None uses the stimulus labels of X or y.
 
         Returns
         -------
@@ -80,7 +80,9 @@ class StimulusKFold(GroupKFold):
             If groups are missing, do not have one label for each row, or are fewer than
             the folds.
         """
-        return super().split(X, None, read_groups(groups, num_samples(X)))
+        return super().split(
+            X, None, read_groups(groups_of(groups, X, y), num_samples(X))
+        )
 
 
 class StimulusShuffleSplit(GroupShuffleSplit):
@@ -126,8 +128,8 @@ class StimulusShuffleSplit(GroupShuffleSplit):
             Data to split. Only the number of rows is used.
         y : object
             Ignored.
-        groups : array-like of shape (n_rows,)
-            Stimulus of each row.
+        groups : array-like of shape (n_rows,), default=None
+            Stimulus of each row. None uses the stimulus labels of X or y.
 
         Returns
         -------
@@ -140,7 +142,9 @@ class StimulusShuffleSplit(GroupShuffleSplit):
             If groups are missing, do not have one label for each row, or are too few
             for the sizes of the parts.
         """
-        return super().split(X, None, read_groups(groups, num_samples(X)))
+        return super().split(
+            X, None, read_groups(groups_of(groups, X, y), num_samples(X))
+        )
 
 
 def train_validation_test_split(
@@ -252,9 +256,25 @@ def _row_reader(given):
         part = stack[rows]
         if layout.kind == "stack":
             return part
-        return layout.restore(list(part.layers), part.stimuli)
+        return layout.restore(list(part.layers), part.stimuli, part._row_numbers)
 
     return len(stack), take
+
+
+def groups_of(groups, *sides):
+    """Return groups as given, else the labels of the first side that has any."""
+    for side in sides:
+        if groups is None and isinstance(side, LayerStack):
+            groups = side.stimuli
+    return groups
+
+
+def repeated_groups(groups, *stacks):
+    """Return groups as given, else labels that repeat: those rows are repeats."""
+    for stack in stacks:
+        if groups is None and labels_repeat(stack.stimuli):
+            groups = stack.stimuli
+    return groups
 
 
 def read_groups(groups, n_rows):

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from numbers import Integral
@@ -85,6 +86,11 @@ class LayerCoupler(LayerEstimator):
         inner = self._inner
         inner.check_settings()
         self._open_store()
+        if isinstance(self.cost_cv, Iterator):
+            raise ValueError(
+                "`cost_cv` is an iterator, which can be read only once. Every fit "
+                "reads it: give a list of folds, `list(cv.split(X))`, or a splitter."
+            )
         if self.cost_cv is not None and not hasattr(inner.estimator, "held_out_cost"):
             raise TypeError(
                 f"{type(inner.estimator).__name__} has no `held_out_cost(X, y)`: its "
@@ -157,6 +163,8 @@ class LayerCoupler(LayerEstimator):
             Warnings of the inner estimator, in the format of `recorded_warnings`.
         """
         folds = list(check_cv(self.cost_cv).split(source))
+        if not folds:
+            raise ValueError("`cost_cv` has no folds: costs cannot be read on them.")
         total, issues, log = np.zeros((len(sources), len(targets))), [], []
         for rows in folds:
             sides = [

@@ -2,10 +2,15 @@
 
 from abc import abstractmethod
 
-from skmot._units import tuning_curves
+from skmot._units import tuning_curves, unit_statistics
 from skmot._utils.docstrings import shared_docs
-from skmot.base import PairComparison, Solution, read_side_by_side
-from skmot.metrics._geometries import cka_geometry, compare_geometries, rsa_geometry
+from skmot.base import (
+    PairComparison,
+    Solution,
+    check_some_scored,
+    read_side_by_side,
+)
+from skmot.metrics._geometries import cka_geometry, geometry_cost, rsa_geometry
 
 
 class GeometryComparison(PairComparison):
@@ -17,23 +22,34 @@ class GeometryComparison(PairComparison):
     """
 
     _runs_in_threads = True
-    # Whether units are centred before the geometry is computed.
-    _center = True
 
     @abstractmethod
     def _describe_geometry(self, units, where):
-        """Compute the geometry of an array of live units with one scale per layer."""
+        """Compute the geometry of an array of units.
+
+        They are all units as given for "raw", else the live units, centred and divided
+        by one scale per layer.
+        """
 
     def _prepare(self, leaves, statistics):
         layer, where = read_side_by_side(leaves)
-        curves = tuning_curves(layer, statistics, "sqeuclidean", center=self._center)
+        if self._input == "raw":
+            return self._describe_geometry(layer, where)
+        curves = tuning_curves(layer, statistics, "sqeuclidean")
         return self._describe_geometry(curves.vectors, where)
+
+    def _prepare_held_out(self, leaves, statistics):
+        if self._input != "raw":
+            return super()._prepare_held_out(leaves, statistics)
+        layer, where = read_side_by_side(leaves)
+        check_some_scored(unit_statistics(layer), where)
+        return self._describe_geometry(layer, where)
 
     def _prepared_bytes(self, n_stimuli, statistics):
         return 8 * n_stimuli * (n_stimuli - 1) // 2
 
     def _solve(self, source, target):
-        return Solution(cost=1.0 - compare_geometries(source, target))
+        return Solution(cost=geometry_cost(source, target))
 
 
 @shared_docs
@@ -43,7 +59,7 @@ class RSA(GeometryComparison):
     Compares the representational dissimilarity matrices (RDMs) of two populations by
     the Spearman correlation of their upper triangles ([1]_). The entry of an RDM for
     two stimuli is 1 minus the correlation over units between the responses to them.
-    Units are not standardised.
+    Units are not standardised, and constant units are part of the patterns.
 
     Attributes
     ----------
@@ -51,7 +67,7 @@ class RSA(GeometryComparison):
         1 - the Spearman correlation, from 0 to 2; lower is more alike. It is symmetric.
         It is 1 if a population has a single unit, because all entries of its RDM are
         equal.
-    <<cost attributes>>
+    <<raw attributes>>
 
     See Also
     --------
@@ -79,7 +95,8 @@ class RSA(GeometryComparison):
     0.0
     """
 
-    _center = False
+    # An RDM correlates patterns over all units: constant ones are part of a pattern.
+    _input = "raw"
 
     def _describe_geometry(self, units, where):
         return rsa_geometry(units, where)

@@ -13,7 +13,7 @@ from skmot._units import (
 from skmot._utils.array_api import move_to_device_of, namespace_of, numpy_dtype
 from skmot._utils.docstrings import shared_docs
 from skmot.base import PairMapping, Solution, check_some_scored, read_side_by_side
-from skmot.metrics._procrustes import align_orthogonally
+from skmot.metrics._procrustes import align_orthogonally, squared_distance
 
 
 @shared_docs
@@ -73,13 +73,17 @@ class Procrustes(PairMapping):
             _relative_deviations(part.statistics, side)[part.statistics.live]
             for part, side in sides
         ]
-        rotation, agreement = align_orthogonally(
-            _scale_units(source.curves.vectors, deviations[0]),
-            _scale_units(target.curves.vectors, deviations[1]),
+        X, Y = (
+            _scale_units(part.curves.vectors, own)
+            for part, own in zip((source, target), deviations, strict=True)
         )
+        rotation = align_orthogonally(X, Y)
+        cost = _cost(X, Y, rotation)
+        xp = namespace_of(X, Y)
+        rotation = xp.astype(rotation, xp.result_type(X, Y), copy=False)
         norms = [float(np.linalg.norm(part.statistics.deviation)) for part, _ in sides]
         return Solution(
-            cost=max(2.0 - 2.0 * agreement, 0.0),
+            cost=cost,
             maps=(
                 AlignmentMap(rotation, deviations[0], norms[1]),
                 AlignmentMap(rotation, deviations[1], norms[0], to_source=True),
@@ -105,10 +109,15 @@ class Procrustes(PairMapping):
         return _normalize_population(layer, statistics.live, where)
 
     def _held_out_cost(self, source, target):
-        xp = namespace_of(source)
-        rotation = move_to_device_of(source, self._maps[0].rotation)
-        products = xp.matmul(source, rotation) * target
-        return 2.0 - 2.0 * float(xp.sum(products, dtype=xp.float64))
+        return _cost(source, target, self._maps[0].rotation)
+
+
+def _cost(X, Y, rotation):
+    """Return the squared distance of two populations of unit norm, in float64."""
+    xp = namespace_of(X, Y)
+    X, Y = (xp.astype(part, xp.float64) for part in (X, Y))
+    rotation = xp.astype(move_to_device_of(X, rotation), xp.float64)
+    return squared_distance(X, Y, rotation)
 
 
 @dataclass(frozen=True)

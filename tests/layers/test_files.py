@@ -127,3 +127,31 @@ def test_array_of_a_file_changed_in_memory_keeps_the_change(tmp_path, values):
     changed = saved(tmp_path, values) * 2
     received = pickle.loads(pickle.dumps(LayerStack([changed])))
     assert np.array_equal(received.layers[0], 2 * values)
+
+
+@pytest.mark.parametrize("rows", [slice(10, 20), [400, 3, 3], slice(None, None, 50)])
+def test_a_pickled_selection_holds_its_own_rows_only(values, rows):
+    stack = LayerStack([values, values[:, :3]], stimuli=[f"s{i}" for i in range(500)])
+    pickled = pickle.dumps(stack[rows])
+    n_rows = len(stack[rows])
+    assert len(pickled) < n_rows * 43 * 8 + 2_000
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.layers[0], values[rows])
+    assert again.stimuli.tolist() == stack[rows].stimuli.tolist()
+    np.testing.assert_array_equal(again[1:].layers[1], values[rows][1:, :3])
+
+
+def test_a_pickled_selection_of_a_nested_stack_holds_its_own_rows_only(values):
+    nested = LayerStack([LayerStack([values]), LayerStack([values])])[5:9]
+    pickled = pickle.dumps(nested)
+    assert len(pickled) < 2 * 4 * 40 * 8 + 3_000
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.layers[1].layers[0], values[5:9])
+
+
+def test_what_is_in_a_file_stays_there_beside_what_is_in_memory(values, tmp_path):
+    stack = LayerStack([saved(tmp_path, values), values[:, :1]])
+    again = sent(stack[20:30])
+    assert backing_map(again.layers[0]) is not None
+    for index, layer in enumerate((values, values[:, :1])):
+        np.testing.assert_array_equal(again.layers[index], layer[20:30])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from skmot import LayerStack
+from skmot import LayerStack, MultiLevelOT, SoftMatching
 from tests.layers.common import LABELS, N, two_level_frame
 
 # -- what layers are read from ---------------------------------------------------------
@@ -83,7 +83,10 @@ def test_index_of_a_frame_is_its_labels(v1, v2):
     frame = two_level_frame(v1, v2)
     assert LayerStack(frame).stimuli is None
     assert LayerStack(frame.set_axis(LABELS)).stimuli.tolist() == LABELS
-    assert LayerStack(frame.iloc[3:]).stimuli.tolist() == list(range(3, N))
+    # Whole numbers without a name number rows.
+    assert LayerStack(frame.iloc[3:]).stimuli is None
+    named = frame.rename_axis("stimulus").iloc[3:]
+    assert LayerStack(named).stimuli.tolist() == list(range(3, N))
     assert LayerStack(pd.DataFrame(v1, index=LABELS)).stimuli.tolist() == LABELS
 
 
@@ -142,3 +145,125 @@ def test_masked_entries_are_an_error(v1):
     with pytest.raises(ValueError, match="layer 'V1' has masked entries"):
         LayerStack({"V1": hidden})
     assert LayerStack({"V1": np.ma.array(v1)}).shape == v1.shape
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.Series])
+def test_vectors_in_a_list_are_refused(kind):
+    # Two layers of one unit and 80 stimuli, or two stimuli of 80 units?
+    vectors = [kind(vector) for vector in np.random.default_rng(0).normal(size=(2, 80))]
+    with pytest.raises(ValueError, match=r"2 vectors of 80 .*np\.newaxis.*np\.stack"):
+        LayerStack(vectors)
+    with pytest.raises(ValueError, match=r"found in y"):
+        SoftMatching().fit(np.stack(vectors), vectors)
+    # Nested lists of numbers are one array.
+    assert LayerStack([list(vector) for vector in vectors]).shape == (2, 80)
+
+
+# -- units have names ------------------------------------------------------------------
+
+
+def named_pair():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 8)), columns=[f"u{i}" for i in range(8)])
+    y = X.set_axis([f"v{i}" for i in range(8)], axis=1) + 0.3 * rng.normal(size=X.shape)
+    return X, y
+
+
+@pytest.mark.parametrize("method", ["score", "held_out_cost", "matching_score"])
+def test_units_of_the_target_in_another_order_are_an_error(method):
+    X, y = named_pair()
+    fitted = SoftMatching().fit(X, y)
+    with pytest.raises(ValueError, match=r"units of y differ: unit 0 is 'v7'.*'v0'"):
+        getattr(fitted, method)(X, y[y.columns[::-1]])
+    assert np.isfinite(getattr(fitted, method)(X, y))
+    # What has no names agrees with every name.
+    assert np.isfinite(getattr(fitted, method)(X, y.to_numpy()))
+
+
+def test_units_of_layers_in_another_order_are_an_error():
+    X, y = named_pair()
+    networks = [LayerStack({"a": side, "b": side}) for side in (X, y)]
+    mot = MultiLevelOT().fit(*networks)
+    other = LayerStack({"a": X, "b": X[X.columns[[1, 0, *range(2, 8)]]]})
+    with pytest.raises(ValueError, match=r"X, layer 'b' differ: unit 0 is 'u1'"):
+        mot.predict(other)
+    nested = [LayerStack([network, network]) for network in networks]
+    fitted = MultiLevelOT(MultiLevelOT()).fit(*nested)
+    with pytest.raises(ValueError, match=r"unit 0 is 'u1'"):
+        fitted.predict(LayerStack([networks[0], other]))
+
+
+def test_unit_names_are_read_and_carried():
+    X, _ = named_pair()
+    frame = pd.concat({"V1": X, "V2": X[["u3", "u1"]]}, axis=1)
+    stack = LayerStack(frame)
+    assert [names.tolist() for names in stack.unit_names] == [list(X), ["u3", "u1"]]
+    assert stack[[3, 1]].unit_names[1].tolist() == ["u3", "u1"]
+    assert LayerStack([X.to_numpy()]).unit_names == [None]
+    assert LayerStack([X.set_axis(range(8), axis=1)]).unit_names == [None]
+    given = LayerStack([X.to_numpy()], unit_names=[list("abcdefgh")])
+    assert given.unit_names[0].tolist() == list("abcdefgh")
+    with pytest.raises(ValueError, match="2 names for the 8 units of layer 0"):
+        LayerStack([X.to_numpy()], unit_names=[["a", "b"]])
+    with pytest.raises(ValueError, match="2 elements for 1 layers"):
+        LayerStack([X.to_numpy()], unit_names=[None, None])
+
+
+def test_units_are_selected_by_mask_number_and_name():
+    X, _ = named_pair()
+    stack = LayerStack(
+        {"V1": X, "V2": X.to_numpy()}, stimuli=[f"s{i}" for i in range(60)]
+    )
+    mask = np.arange(8) % 2 == 0
+    part = stack.select_units({"V1": ["u5", "u2"], "V2": mask})
+    np.testing.assert_array_equal(part.layers[0], X[["u5", "u2"]])
+    np.testing.assert_array_equal(part.layers[1], X.to_numpy()[:, mask])
+    assert part.unit_names[0].tolist() == ["u5", "u2"]
+    assert part.stimuli.tolist() == stack.stimuli.tolist()
+    assert stack.select_units([None, [3]]).widths == (8, 1)
+    for selection, message in (
+        ([["u9"], None], "no unit 'u9'"),
+        ([None, ["u1"]], "have no names"),
+        ([[True], None], "mask of layer 'V1'"),
+        ([None, [8]], "from 0 to 7"),
+        ([None], "1 elements for 2 layers"),
+        ({"V4": [0]}, "V4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stack.select_units(selection)
+
+
+# -- xarray ----------------------------------------------------------------------------
+
+IDS = np.array([f"im{i:03d}" for i in range(N)])
+
+
+def assembly(values, rows=slice(None), **coords):
+    xr = pytest.importorskip("xarray", reason="xarray is optional")
+    stimulus_id = ("presentation", IDS[rows])
+    return xr.DataArray(
+        values[rows],
+        dims=("presentation", "neuroid"),
+        coords={"stimulus_id": stimulus_id, **coords},
+    )
+
+
+def test_the_only_coordinate_of_the_rows_names_the_stimuli(v1):
+    assert LayerStack([assembly(v1)]).stimuli.tolist() == IDS.tolist()
+    with pytest.raises(ValueError, match=r"row 0 is 'im000' in X and 'im011' in y"):
+        SoftMatching().fit(assembly(v1), assembly(v1, slice(None, None, -1)))
+
+
+def test_of_several_coordinates_one_must_be_chosen(v1):
+    several = assembly(v1, run=("presentation", np.arange(N) % 2))
+    with pytest.raises(ValueError, match=r"stimulus_id.*run.*`stimuli="):
+        LayerStack([several])
+    assert LayerStack([several], stimuli="stimulus_id").stimuli.tolist() == IDS.tolist()
+
+
+def test_a_transposed_assembly_is_an_error(v1):
+    named = assembly(v1, neuroid_id=("neuroid", np.arange(v1.shape[1])))
+    with pytest.raises(
+        ValueError, match=r"array\.transpose\('presentation', 'neuroid'\)"
+    ):
+        LayerStack([named.T])

@@ -62,11 +62,11 @@ def magnitudes_do_not_matter(score):
             assert score(*single) == pytest.approx(expected, abs=1e-4)
 
 
-LAWS = [
-    dead_units_take_no_part,
+LAWS_OF_PATTERNS = [
     a_population_without_a_live_unit_is_an_error,
     magnitudes_do_not_matter,
 ]
+LAWS = [dead_units_take_no_part, *LAWS_OF_PATTERNS]
 
 
 # -- laws of some ----------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """RSA and CKA: the definitions, other libraries, and laws."""
 
+import warnings
+
 import numpy as np
 import pytest
 from rsatoolbox.data import Dataset
@@ -10,6 +12,7 @@ from scipy.stats import ortho_group, spearmanr
 from skmot.metrics import linear_cka, rsa_score
 from tests.metrics.common import (
     LAWS,
+    LAWS_OF_PATTERNS,
     WIDTHS,
     by_law,
     populations,
@@ -108,9 +111,58 @@ def test_geometries_say_how_many_stimuli_they_need(score, least):
 
 
 @by_law(*LAWS, swapping_the_populations_changes_nothing)
-@pytest.mark.parametrize("score", [rsa_score, linear_cka])
-def test_laws(score, law):
-    law(score)
+def test_laws_of_cka(law):
+    law(linear_cka)
+
+
+@by_law(*LAWS_OF_PATTERNS, swapping_the_populations_changes_nothing)
+def test_laws_of_rsa(law):
+    law(rsa_score)
+
+
+def test_rsa_of_patterns_with_a_large_common_part_in_float32():
+    # As raw responses of fMRI: 800 +- 200 a voxel, and signals of 1.
+    rng = np.random.default_rng(0)
+    common, signal = 800 + 200 * rng.normal(size=(2, 300)), rng.normal(size=(60, 300))
+    X = (common[0] + signal).astype("f4")
+    Y = (common[1] + signal + 0.5 * rng.normal(size=signal.shape)).astype("f4")
+    exact = [np.corrcoef(side.astype(float))[np.triu_indices(60, 1)] for side in (X, Y)]
+    assert rsa_score(X, Y) == pytest.approx(spearmanr(*exact).statistic, abs=1e-9)
+
+
+def test_rsa_of_two_massive_units_in_float32():
+    rng = np.random.default_rng(1)
+    X, Y = rng.normal(size=(2, 40, 768))
+    for side in (X, Y):
+        side[:, :2] = 3000 + rng.normal(size=(40, 2))
+    X, Y = X.astype("f4"), (Y + X).astype("f4")
+    exact = [np.corrcoef(side.astype(float))[np.triu_indices(40, 1)] for side in (X, Y)]
+    assert rsa_score(X, Y) == pytest.approx(spearmanr(*exact).statistic, abs=1e-6)
+
+
+def test_constant_units_are_part_of_the_patterns_of_rsa():
+    X, Y = (np.maximum(side, 0) for side in populations((30, 30), n_stimuli=40))
+    X, Y = (np.hstack([side, np.zeros((40, 30))]) for side in (X, Y))
+    upper = np.triu_indices(40, 1)
+    by_hand = spearmanr(np.corrcoef(X)[upper], np.corrcoef(Y)[upper]).statistic
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rsa_score(X, Y) == pytest.approx(by_hand, abs=1e-9)
+    # A unit that is as good as silent changes as little.
+    X[3, -1] = 1e-9
+    assert rsa_score(X, Y) == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+def test_cka_in_float32_is_that_of_float64(debiased):
+    rng = np.random.default_rng(2)
+    X, Y = rng.normal(size=(2, 50, 768))
+    for side in (X, Y):
+        side[:, :2] *= 3000
+        side += 1e4
+    X, Y = X.astype("f4"), (X + Y).astype("f4")
+    exact = linear_cka(X.astype(float), Y.astype(float), debiased=debiased)
+    assert linear_cka(X, Y, debiased=debiased) == pytest.approx(exact, abs=1e-6)
 
 
 def test_cka_does_not_see_the_basis():

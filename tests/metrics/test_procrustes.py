@@ -67,3 +67,29 @@ def test_procrustes_satisfies_the_triangle_inequality():
 @by_law(*LAWS, swapping_the_populations_changes_nothing, the_basis_does_not_matter)
 def test_laws(law):
     law(procrustes_distance)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("widths", [(50, 50), (50, 70), (30, 300)])
+def test_the_distance_of_nearly_identical_populations_keeps_its_digits(dtype, widths):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, widths[0]))
+    X = (X - X.mean(axis=0)).astype(dtype)
+    assert procrustes_distance(X, X) < 1e-6
+    # Rotated into more units, exactly in float64, and moved by little.
+    basis = ortho_group.rvs(widths[1], random_state=0)[: widths[0]]
+    Y = X.astype(float) @ basis
+    for size in (1e-3, 1e-6):
+        noise = size * rng.normal(size=Y.shape)
+        moved = Y + noise - noise.mean(axis=0)
+        first, second = (
+            side / np.linalg.norm(side) for side in (X.astype(float), moved)
+        )
+        rotation = orthogonal_procrustes(
+            np.pad(first, ((0, 0), (0, widths[1] - widths[0]))), second
+        )[0][: widths[0]]
+        by_hand = np.linalg.norm(first @ rotation - second)
+        # Rounded to float32, populations of norm 1 are this far from what they were.
+        rounding = 2e-7 if dtype == "f4" else 0.0
+        found = procrustes_distance(X, moved)
+        assert found == pytest.approx(by_hand, rel=1e-6, abs=rounding)

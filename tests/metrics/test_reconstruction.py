@@ -130,3 +130,12 @@ def test_a_layer_without_a_correlation_is_named():
         silent = {**y, "V1": np.ones((30, 3))}
         with pytest.raises(ValueError, match=r"Every unit of y, .*V1.* is constant"):
             estimator.score({"all": X}, silent)
+
+
+def test_entries_under_a_mask_are_refused_on_either_side():
+    y = np.random.default_rng(0).normal(size=(24, 4))
+    masked = np.ma.array(y, mask=np.zeros(y.shape, dtype=bool))
+    masked[3, 1] = np.ma.masked
+    for sides in ((y, masked), (masked, y)):
+        with pytest.raises(ValueError, match="masked entries"):
+            reconstruction_correlation(*sides)

@@ -47,11 +47,27 @@ def test_source_score_is_that_of_the_inverse_predictions(networks):
     assert source_score(mot, X, y) != pytest.approx(target_score(mot, X, y), abs=1e-3)
 
 
-def test_negative_cost_is_minus_the_cost_of_the_definition(networks):
+def test_negative_cost_is_read_on_the_rows_given(networks):
     mot = fitted(MultiLevelOT(), networks)
     slow = reference.SlowMultiLevelOT(*(rows(layers, TRAIN) for layers in networks))
-    assert negative_cost(mot, *held_out(networks)) == pytest.approx(-slow.cost)
-    assert negative_cost(mot, None) == -mot.cost_
+    training = [LayerStack(rows(layers, TRAIN)) for layers in networks]
+    assert negative_cost(mot, *training) == pytest.approx(-slow.cost)
+    # By the definition: <P, <Q, 1 - corr>> of the held-out rows.
+    expected, (X, y) = 0.0, held_out(networks)
+    for row, column in np.ndindex(mot.coupling_.shape):
+        source, target = X.layers[row], y.layers[column]
+        n = source.shape[1]
+        correlations = np.corrcoef(source.T, target.T)[:n, n:]
+        plan = mot.inner_[row][column].coupling_.toarray()
+        expected += mot.coupling_[row, column] * np.sum(plan * (1 - correlations))
+    assert negative_cost(mot, X, y) == pytest.approx(-expected, abs=1e-9)
+
+
+def test_negative_cost_of_noise_is_near_minus_one():
+    X, y = np.random.default_rng(0).normal(size=(2, 90, 40))
+    scores = cross_val_score(SoftMatching(), X, y, cv=3, scoring=negative_cost)
+    assert scores.mean() == pytest.approx(-1, abs=0.05)
+    assert -SoftMatching().fit(X, y).cost_ > -0.85
 
 
 def test_layerwise_pca_in_a_pipeline_is_applied_before_scoring(networks):
@@ -68,7 +84,9 @@ def test_layerwise_pca_in_a_pipeline_is_applied_before_scoring(networks):
     assert source_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
     expected = reference.score(y.layers, mot.predict(testing))
     assert target_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
-    assert negative_cost(pipeline, X, y) == pytest.approx(-mot.cost_, abs=1e-12)
+    assert negative_cost(pipeline, X, y) == pytest.approx(
+        -mot.held_out_cost(testing, y), abs=1e-12
+    )
 
 
 def test_subsampled_units_in_a_pipeline_are_the_ones_scored(networks):
@@ -83,7 +101,8 @@ def test_subsampled_units_in_a_pipeline_are_the_ones_scored(networks):
     X, y = held_out(networks)
     expected = reference.score(rows(kept, TEST), mot.inverse_predict(list(y.layers)))
     assert source_score(pipeline, X, y) == pytest.approx(expected, abs=1e-12)
-    assert negative_cost(pipeline, X, y) == pytest.approx(-mot.cost_, abs=1e-12)
+    cost = mot.held_out_cost(rows(kept, TEST), list(y.layers))
+    assert negative_cost(pipeline, X, y) == pytest.approx(-cost, abs=1e-12)
 
 
 def test_several_steps_of_which_one_passes_through_are_applied_in_order(networks):
@@ -102,7 +121,8 @@ def test_several_steps_of_which_one_passes_through_are_applied_in_order(networks
     matching = SoftMatching().fit(reduced[TRAIN], y[TRAIN])
     expected = reference.score([reduced[TEST]], [matching.inverse_predict(y[TEST])])
     assert source_score(pipeline, X[TEST], y[TEST]) == pytest.approx(expected)
-    assert negative_cost(pipeline, X, y) == pytest.approx(-matching.cost_)
+    cost = matching.held_out_cost(reduced[TEST], y[TEST])
+    assert negative_cost(pipeline, X[TEST], y[TEST]) == pytest.approx(-cost)
 
 
 @pytest.mark.parametrize("scorer", [target_score, source_score, negative_cost])
@@ -142,7 +162,7 @@ def test_cross_validation_scores_each_fold_as_by_hand(networks, scorer):
         elif scorer is source_score:
             by_hand.append(reference.score(X_test, mot.inverse_predict(y_test)))
         else:
-            by_hand.append(-mot.cost_)
+            by_hand.append(-mot.held_out_cost(X_test, y_test))
     np.testing.assert_allclose(found, by_hand, rtol=0, atol=1e-12)
 
 
@@ -188,7 +208,7 @@ def test_estimators_without_an_inverse_or_a_cost_are_errors(networks):
     assert target_score(regression, X, y) == regression.score(X, y)
     with pytest.raises(AttributeError, match="inverse_score"):
         source_score(regression, X, y)
-    with pytest.raises(AttributeError, match="cost_"):
+    with pytest.raises(TypeError, match="no `held_out_cost"):
         negative_cost(regression, X, y)
 
 
@@ -202,6 +222,7 @@ def test_searches_score_as_their_best_estimator():
     ).fit(X, y)
     best = search.best_estimator_
     assert source_score(search, X, y) == best[-1].inverse_score(best[0].transform(X), y)
-    assert negative_cost(search, X, y) == -best[-1].cost_
+    cost = best[-1].held_out_cost(best[0].transform(X), y)
+    assert negative_cost(search, X, y) == -cost
     nested = cross_val_score(search, X, y, cv=3, scoring=source_score)
     assert np.isfinite(nested).all()

@@ -9,9 +9,16 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import (
+    CKA,
+    RSA,
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    SoftMatching,
+)
 from skmot.exceptions import DeadUnitWarning
-from skmot.model_selection import StimulusKFold, compare
+from skmot.model_selection import StimulusKFold, compare, permutation_control
 from skmot.preprocessing import (
     LayerwiseTransformer,
     TransformedTargetLayers,
@@ -98,7 +105,7 @@ def test_rows_make_a_frame():
     frame = comparison.to_frame()
     assert list(frame.columns) == [
         *("source", "target", "method", "direction", "split", "layer"),
-        *("score", "seconds"),
+        *("score", "n_units", "seconds"),
     ]
     assert len(frame) == len(comparison.rows)
     # By pandas: over layers, then pairs, then splits.
@@ -437,3 +444,107 @@ def test_bad_comparisons_are_refused():
     with pytest.raises(ValueError, match="NaN") as raised:
         compare({"a": X, "n": broken}, {"b": y}, soft, 3, verbose=False)
     assert "method 'soft', source 'n'" in raised.value.__notes__[0]
+
+
+# -- rows that repeat a stimulus, units that differ ------------------------------------
+
+
+def repeated(seed):
+    """A subject that was shown every image three times, and shares nothing."""
+    rng = np.random.default_rng(seed)
+    signal = np.repeat(rng.normal(size=(60, 20)), 3, axis=0)
+    trials = signal + 0.7 * rng.normal(size=signal.shape)
+    return LayerStack({"V1": trials}, stimuli=np.repeat(np.arange(60), 3))
+
+
+def test_labels_that_repeat_are_groups():
+    X, y = repeated(0), repeated(1)
+    settings = {"n_bootstrap": 20, "random_state": 0, "verbose": False}
+    method = {"ridge": LinearPredictivity(random_state=0)}
+    with pytest.raises(ValueError, match="both in training and held out"):
+        compare({"a": X}, {"b": y}, method, KFold(5, shuffle=True), **settings)
+    with pytest.raises(ValueError, match="both in training and held out"):
+        permutation_control(
+            SoftMatching(), X, y, control="stimuli", cv=KFold(5, shuffle=True)
+        )
+    found = compare({"a": X}, {"b": y}, method, 5, **settings).summary()
+    # Repeats on both sides of a split gave .4.
+    assert abs(found[0]["mean"]) < 0.15
+    folds = StimulusKFold(3).split(X)
+    for train, test in folds:
+        assert not set(X.stimuli[train]) & set(X.stimuli[test])
+
+
+def wide_pair():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(120, 7)) * [3, 1, 1, 1, 1, 1, 1]
+
+    def network(width):
+        mixed = shared @ rng.normal(size=(7, width))
+        return mixed + 3 * rng.normal(size=mixed.shape)
+
+    return (LayerStack([network(n), network(n)]) for n in (30, 25))
+
+
+def test_differences_are_between_scores_of_the_same_units():
+    X, y = wide_pair()
+    ridge = MultiLevelOT(LinearPredictivity(random_state=0))
+    methods = {
+        "ridge": ridge,
+        "PCA": make_pipeline(LayerwiseTransformer(PCA(2)), ridge),
+        "scaled": make_pipeline(LayerwiseTransformer(StandardScaler()), ridge),
+    }
+    comparison = compare(
+        {"net": X},
+        {"brain": y},
+        methods,
+        cv=3,
+        n_bootstrap=50,
+        random_state=0,
+        verbose=False,
+    )
+    with pytest.warns(UserWarning, match="the same units") as caught:
+        found = comparison.differences("ridge")
+    assert {(row["method"], row["direction"]) for row in found} == {
+        ("PCA", "target"),
+        ("scaled", "target"),
+        # Scaling units changes no correlation.
+        ("scaled", "source"),
+    }
+    (told,) = caught
+    assert "'PCA' scored 4 unit(s) and 'ridge' 60" in str(told.message)
+    assert told.filename == __file__
+    n_units = {
+        (row["method"], row["direction"]): row["n_units"] for row in comparison.rows
+    }
+    assert n_units["PCA", "source"] == 2
+    assert n_units["ridge", "source"] == 30
+    assert n_units["PCA", "target"] == n_units["ridge", "target"] == 25
+
+
+def test_other_units_of_the_same_number_have_no_difference():
+    X, y = wide_pair()
+    methods = {
+        name: make_pipeline(UnitSubsampler(random_state=seed), MultiLevelOT())
+        for name, seed in (("first", 0), ("second", 1))
+    }
+    comparison = compare(
+        {"a": X}, {"b": y}, methods, cv=3, n_bootstrap=20, random_state=0, verbose=False
+    )
+    with pytest.warns(UserWarning, match="not the same units"):
+        found = comparison.differences("first")
+    assert [row["direction"] for row in found] == ["target"]
+
+
+@pytest.mark.parametrize("inner", [RSA(), CKA()])
+def test_costs_of_comparisons_are_read_on_held_out_rows(inner):
+    X, y = wide_pair()
+    comparison = compare(
+        {"a": X}, {"b": y}, {"cost": inner}, cv=KFold(3), random_state=0, verbose=False
+    )
+    for row, (train, test) in zip(
+        comparison.rows, KFold(3).split(np.arange(120)), strict=True
+    ):
+        expected = clone(inner).fit(X[train], y[train]).held_out_cost(X[test], y[test])
+        assert row["score"] == pytest.approx(expected)
+        assert row["direction"] == "cost"

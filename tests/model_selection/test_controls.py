@@ -13,7 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.exceptions import DeadUnitWarning
-from skmot.model_selection import StimulusShuffleSplit, permutation_control
+from skmot.model_selection import (
+    StimulusKFold,
+    StimulusShuffleSplit,
+    permutation_control,
+)
 from skmot.preprocessing import (
     LayerwiseTransformer,
     TransformedTargetLayers,
@@ -150,20 +154,29 @@ def test_stimuli_control_is_that_of_rearranged_rows(direction, how):
     assert not result.conservative
 
 
-def test_a_short_last_block_stays_and_groups_change_with_their_like():
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        # A short last block is no group that is left behind.
+        ({"blocks": 2}, 0),
+        ({"groups": [*range(23), 30, 30, 31, 31, 32, 32, 33]}, 1),
+    ],
+    ids=["blocks", "groups"],
+)
+@pytest.mark.filterwarnings("ignore:Only 86% of the rows")
+def test_a_short_last_block_stays_and_groups_change_with_their_like(options, told):
     X, y = stacks(n_stimuli=30)
     cv = [(np.arange(18), np.arange(23, 30))]
     # Three blocks of two and one row, so 3! orders; as many of three groups of two.
-    for options in (
-        {"blocks": 2},
-        {"groups": [*range(23), 30, 30, 31, 31, 32, 32, 33]},
-    ):
-        with pytest.warns(UserWarning, match=r"cannot be below 0.167: only 6"):
-            result = permutation_control(
-                SoftMatching(), X, y, control="stimuli", cv=cv, **options
-            )
-        assert result.smallest_p == 1 / 6
-        assert result.p_value >= 1 / 6
+    with pytest.warns(UserWarning, match=r"cannot be below 0.167: only 6") as caught:
+        result = permutation_control(
+            SoftMatching(), X, y, control="stimuli", cv=cv, **options
+        )
+    messages = [str(warning.message) for warning in caught]
+    assert sum("Only 86% of the rows can move" in text for text in messages) == told
+    assert result.movable_share == pytest.approx(6 / 7)
+    assert result.smallest_p == 1 / 6
+    assert result.p_value >= 1 / 6
 
 
 @pytest.mark.filterwarnings("ignore:The p-value of control")
@@ -665,3 +678,26 @@ def test_training_rows_beside_held_out_ones_are_warned_of():
                 blocks=blocks,
             )
         assert caught[0].filename == __file__
+
+
+def test_groups_that_cannot_move_are_told():
+    # Half of the groups have a size of their own, and stay where they are.
+    groups = np.repeat(np.arange(40), np.r_[np.arange(5, 25), np.full(20, 10)])
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(len(groups), 20))
+    y = X + rng.normal(size=X.shape)
+    settings = {"control": "stimuli", "n_permutations": 19, "random_state": 0}
+    with pytest.warns(UserWarning, match=r"Only \d\d% of the rows can move"):
+        result = permutation_control(
+            SoftMatching(), X, y, cv=StimulusKFold(3), groups=groups, **settings
+        )
+    assert 0.3 < result.movable_share < 0.6
+    with pytest.warns(UserWarning, match=r"Only \d\d% of the rows can move"):
+        refitted = permutation_control(
+            SoftMatching(), X, y, cv=3, groups=groups, refit=True, **settings
+        )
+    # Sizes from 5 to 24 occur once, but for ten.
+    movable = (21 * 10) / len(groups)
+    assert refitted.movable_share == pytest.approx(movable)
+    plain = permutation_control(SoftMatching(), X, y, cv=3, **settings)
+    assert plain.movable_share == 1

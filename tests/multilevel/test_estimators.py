@@ -547,3 +547,15 @@ def test_rotations_of_folds_short_of_their_tolerance_are_counted_too():
         mot = MultiLevelOTRotation(max_iter=1, tol=0.0, cost_cv=cost_cv)
         with pytest.warns(ConvergenceWarning, match=message.format(n_problems)):
             mot.fit(X, y)
+
+
+def test_folds_that_can_be_read_only_once_are_refused():
+    X, y = random_networks()
+    mot = MultiLevelOT(cost_cv=KFold(4).split(np.zeros(60)))
+    with pytest.raises(ValueError, match=r"`cost_cv` is an iterator"):
+        mot.fit(X, y)
+    listed = MultiLevelOT(cost_cv=list(KFold(4).split(np.zeros(60))))
+    first = listed.fit(X, y).cost_
+    assert listed.fit(X, y).cost_ == first
+    with pytest.raises(ValueError, match=r"`cost_cv` has no folds"):
+        MultiLevelOT(cost_cv=[]).fit(X, y)

@@ -250,8 +250,8 @@ def test_costs_of_comparisons_on_other_stimuli_prepare_each_layer_once(
     mot = MultiLevelOT(inner, n_jobs=n_jobs, cost_cv=3)
     with joblib.parallel_config("threading"):
         mot.fit(X, y)
-    # A comparison is solved anew: a geometry is made for either part of each fold.
-    raw = isinstance(inner, FunctionComparison)
+    # A comparison of standardised units prepares the held-out units by `_prepare`.
+    raw = isinstance(inner, FunctionComparison | RSA)
     n_test, n_here = (0, 0) if raw else (3, 3 + 4)
     assert each_once(prepared) == {
         "_prepare": (3 + 4) * (1 + 3 + n_test),

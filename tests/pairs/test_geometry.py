@@ -1,6 +1,7 @@
 """RSA and CKA: costs without a map, and laws."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.pairs.common import (
     LAWS_OF_COSTS,
     SIZES,
     by_law,
+    dead_units_take_no_part,
     populations,
     swapping_source_and_target_changes_nothing,
 )
@@ -101,9 +103,25 @@ def test_swapping_source_and_target_changes_nothing(estimator, n, k):
 
 
 @by_law(*LAWS_OF_COSTS)
-@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
-def test_laws_of_all_pairs(estimator, law):
+@pytest.mark.parametrize("estimator", GEOMETRIES[1:], ids=repr)
+def test_laws_of_cka(estimator, law):
     law(clone(estimator))
+
+
+@by_law(*(law for law in LAWS_OF_COSTS if law is not dead_units_take_no_part))
+def test_laws_of_rsa(law):
+    law(RSA())
+
+
+def test_constant_units_take_part_in_rsa():
+    X, Y = populations(5, 9)
+    X, Y = np.insert(X, 2, 7.0, axis=1), np.insert(Y, 4, -0.1, axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rsa = RSA().fit(X, Y)
+    assert rsa.cost_ == pytest.approx(1 - rsa_score(X, Y), abs=1e-12)
+    assert rsa.cost_ != pytest.approx(RSA().fit(X[:, [0, 1, 3]], Y).cost_, abs=1e-3)
+    assert rsa.dead_source_units_.size == rsa.dead_target_units_.size == 0
 
 
 # -- within MultiLevelOT and scikit-learn ----------------------------------------------

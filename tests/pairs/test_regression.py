@@ -365,3 +365,25 @@ def test_a_search_over_the_kind_of_inner_itself():
         assert mean == pytest.approx(by_hand.mean())
     # The layers share random mixtures of a few latents, which a regression undoes.
     assert isinstance(search.best_params_["inner"], LinearPredictivity)
+
+
+def test_ties_of_penalties_do_not_depend_on_the_order_of_units():
+    # Two validation stimuli: every correlation is 1 or -1, and penalties tie.
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X, y, order = (
+            rng.normal(size=(14, 9)),
+            rng.normal(size=(14, 2)),
+            rng.permutation(9),
+        )
+        alphas = {
+            LinearPredictivity(random_state=0).fit(units, y).alpha_
+            for units in (X, X[:, order])
+        }
+        assert len(alphas) == 1
+
+
+def test_of_penalties_that_tie_the_largest_is_chosen():
+    # One unit predicts one: whatever the penalty, the correlation is 1.
+    X = np.random.default_rng(0).normal(size=(30, 1))
+    assert LinearPredictivity(random_state=0).fit(X, 2 * X + 1).alpha_ == 1e4

@@ -7,6 +7,7 @@ import pytest
 from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
+from threadpoolctl import threadpool_limits
 
 from skmot import (
     CKA,
@@ -61,10 +62,12 @@ def assert_alike(found, expected, factor=2.0):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _everything_is_imported():
+def _one_thread_and_everything_imported():
     """Fit once, so that no import is taken for the memory of a fit."""
-    for mot in (MultiLevelOT(), MultiLevelOTRotation(max_iter=2, tol=4)):
-        mot.fit(*correlated_layers(FEW, [5, 6], [7]))
+    with threadpool_limits(1):
+        for mot in (MultiLevelOT(), MultiLevelOTRotation(max_iter=2, tol=4)):
+            mot.fit(*correlated_layers(FEW, [5, 6], [7]))
+        yield
 
 
 # -- laws --------------------------------------------------------------------------
