@@ -8,7 +8,12 @@ import numpy as np
 from skmot._utils.array_api import namespace_of, to_numpy
 from skmot._utils.linalg import triangular_factor
 from skmot.transport._partial import solve_partial_transport
+from skmot.transport._refine import refine
 from skmot.transport._solver import solve_transport
+
+# Squared norm of a loud unit, relative to the median unit. Such units set the spread of
+# squared Euclidean costs, and with it the tolerance of the solver for all others.
+_LOUD = 1e3
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,44 @@ def match_tuning_curves(source, target, mass=1.0):
         # The offsets influence which units are matched.
         costs = to_numpy(costs) + source.offsets[:, np.newaxis]
         costs += target.offsets
-        return solve_partial_transport(costs, mass)
+        result = solve_partial_transport(costs, mass)
+        return _judge(result, source, target)
     result = solve_transport(costs)
+    scale = _scale_of_small_costs(source, target)
+    if scale is not None:
+        result = refine(to_numpy(costs).astype(np.float64), result, scale)
     rows, columns = result.potentials
     return replace(
         result,
         cost=result.cost + float(source.offsets.mean() + target.offsets.mean()),
         potentials=(rows + source.offsets, columns + target.offsets),
+    )
+
+
+def _scale_of_small_costs(source, target):
+    """Return the scale of the costs between most units, or None if no unit is loud."""
+    offsets = source.offsets, target.offsets
+    medians = [float(np.median(side)) for side in offsets]
+    if all(
+        side.max() <= _LOUD * median
+        for side, median in zip(offsets, medians, strict=True)
+    ):
+        return None
+    return max(medians)
+
+
+def _judge(result, source, target):
+    """Judge a partial plan by the scale of the costs between most units."""
+    scale = _scale_of_small_costs(source, target)
+    if scale is None:
+        return result
+    # Costs include the squared norms of loud units, which round the gap.
+    rounding = (
+        4
+        * np.finfo(np.float64).eps
+        * max(float(side.offsets.max()) for side in (source, target))
+    )
+    gap = result.duality_gap + rounding
+    return replace(
+        result, duality_gap=gap, converged=result.converged and gap <= 1e-9 * scale
     )

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -462,3 +463,59 @@ def test_a_fit_survives_pickling_and_cloning():
     restored = pickle.loads(pickle.dumps(matching))
     np.testing.assert_array_equal(restored.predict(X), matching.predict(X))
     assert clone(matching).get_params() == matching.get_params()
+
+
+# -- loud units ------------------------------------------------------------------------
+
+
+def loud_pair(n, k, n_loud, factor, seed=0):
+    """Two populations of which some units are many times as large as the others."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(200, n))
+    Y = X[:, np.arange(k) % n] + rng.normal(size=(200, k))
+    for side in (X, Y):
+        side[:, :n_loud] *= factor
+    return X, Y[:, rng.permutation(k)]
+
+
+def similarity_among_others(plan, X, Y, factor):
+    """Sum of the products of matched units that are not loud."""
+    X, Y = (side - side.mean(axis=0) for side in (X, Y))
+    quiet = [side.std(axis=0) < factor / 10 for side in (X, Y)]
+    products = X[:, quiet[0]].T @ Y[:, quiet[1]]
+    return np.sum(plan[np.ix_(*quiet)] * products)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e8])
+@pytest.mark.parametrize(("n", "k", "n_loud"), [(60, 60, 1), (60, 60, 4), (40, 60, 1)])
+def test_loud_units_do_not_hide_the_others(n, k, n_loud, factor, dtype):
+    X, Y = (side.astype(dtype) for side in loud_pair(n, k, n_loud, factor))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = SoftMatching("sqeuclidean").fit(X, Y).coupling_.toarray()
+    if factor > 1e6 and caught:
+        # Beyond, the reduced costs of loud units themselves are rounding: it is said.
+        assert caught[0].category is ConvergenceWarning
+        return
+    assert not caught
+    # The same problem as an assignment of copies of the units, in float64.
+    X, Y = X.astype(float), Y.astype(float)
+    copies = np.lcm(n, k)
+    products = (X - X.mean(axis=0)).T @ (Y - Y.mean(axis=0))
+    rows, columns = linear_sum_assignment(
+        -np.repeat(np.repeat(products, copies // n, axis=0), copies // k, axis=1)
+    )
+    plan = np.zeros((n, k))
+    np.add.at(plan, (rows // (copies // n), columns // (copies // k)), 1 / copies)
+    best = similarity_among_others(plan, X, Y, factor)
+    assert similarity_among_others(found, X, Y, factor) == pytest.approx(best, rel=1e-6)
+
+
+def test_loud_units_of_a_partial_matching_are_warned_of():
+    X, Y = loud_pair(60, 60, 1, 1e6)
+    with pytest.warns(ConvergenceWarning, match="duality gap"):
+        SoftMatching("sqeuclidean", mass=0.7).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SoftMatching("sqeuclidean", mass=0.7).fit(*loud_pair(60, 60, 1, 10))
