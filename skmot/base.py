@@ -51,6 +51,7 @@ from skmot.layers.labels import check_same_stimuli
 from skmot.layers.layout import Layout, nest
 from skmot.layers.sides import check_fit_pair, check_later_side, move_stack
 from skmot.layers.stack import Leaf, device_of_layers, leaves_of, side_by_side
+from skmot.layers.training import TrainingStimuli
 from skmot.transport import TuningCurves
 
 __all__ = [
@@ -175,6 +176,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     # Empty array on the device of the fitted attributes. None for an inner estimator
     # until the fit of the outer estimator is complete.
     _device_reference = None
+    # Digests of the training stimuli, if these have labels.
+    _training = None
 
     # -- methods that a subclass implements ----------------------------------------
 
@@ -252,6 +255,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         reference = device_of_layers(source)
         if not get_tags(self).array_api_support:
             check_numpy(reference, f"{type(self).__name__}, with the settings it has,")
+        self._training = TrainingStimuli.of(source, target)
         self._fit(source, target)
         self._move_learned_to(reference)
         self._report()
@@ -330,6 +334,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         target, found = check_later_side(self, y, self._target_layout)
         check_same_length(source, target, "X", "y")
         check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+        if self._training is not None:
+            self._training.check(source, target)
         self._check_device(source, method)
         return source, move_stack(target, device_of_layers(source), found)
 

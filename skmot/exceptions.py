@@ -1,6 +1,6 @@
 """Warning classes of skmot."""
 
-__all__ = ["DeadUnitWarning", "RowNumberWarning"]
+__all__ = ["DeadUnitWarning", "LeakWarning", "RowNumberWarning"]
 
 
 class DeadUnitWarning(UserWarning):
@@ -15,6 +15,21 @@ class DeadUnitWarning(UserWarning):
     >>> import warnings
     >>> from skmot.exceptions import DeadUnitWarning
     >>> warnings.simplefilter("ignore", DeadUnitWarning)
+    """
+
+
+class LeakWarning(UserWarning):
+    """Stimuli that an estimator was trained on are scored as if they were held out.
+
+    Raised by scores and held-out costs of stacks with stimulus labels, unless all rows
+    that are scored are training rows. An estimator remembers digests of its training
+    stimuli, and not the labels.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skmot.exceptions import LeakWarning
+    >>> warnings.simplefilter("error", LeakWarning)
     """
 
 

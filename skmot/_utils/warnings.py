@@ -1,6 +1,7 @@
 """Functions that collect the warnings of many fits and raise each of them once."""
 
 import re
+import sys
 import warnings
 from contextlib import contextmanager
 
@@ -25,6 +26,20 @@ def recorded_warnings(log, place=None):
         warnings.simplefilter("always")
         yield
     log += [(warning.category, str(warning.message), place) for warning in caught]
+
+
+def stacklevel_of_caller():
+    """Return the stack level of the first caller outside skmot and scikit-learn.
+
+    For `warnings.warn` in the function that calls this one.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("skmot", "sklearn"):
+            return level
+        level, frame = level + 1, frame.f_back
+    return 1
 
 
 def repeat_warnings(log, stacklevel):

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from skmot._utils.warnings import stacklevel_of_caller
 from skmot.exceptions import RowNumberWarning
 
 # numpy's kinds that hold labels of one Python type without converting any.
@@ -198,7 +199,7 @@ def _explain(first, second):
     return ""
 
 
-def warn_about_row_numbers(first, second, first_where, second_where, stacklevel):
+def warn_about_row_numbers(first, second, first_where, second_where):
     """Warn if two DataFrames number their rows differently.
 
     A side with the default numbers 0, 1, 2, ... may have been renumbered. It is only
@@ -210,8 +211,6 @@ def warn_about_row_numbers(first, second, first_where, second_where, stacklevel)
         Row numbers.
     first_where, second_where : str
         Names of the sides in the warning.
-    stacklevel : int
-        Stack level of the warning, counted from the caller.
     """
     if first is None or second is None or len(first) != len(second):
         return
@@ -230,5 +229,5 @@ def warn_about_row_numbers(first, second, first_where, second_where, stacklevel)
         "permutation test. If rows correspond, reset both indexes; to have them "
         "compared, name the index: `frame.rename_axis('stimulus')`.",
         RowNumberWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=stacklevel_of_caller(),
     )

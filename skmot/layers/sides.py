@@ -125,10 +125,7 @@ def read_pair(X, y):
     target, target_layout = read_side(y, "y")
     check_same_length(source, target, "X", "y")
     check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
-    # This function, check_fit_pair, fit, scikit-learn's wrapper, the caller.
-    warn_about_row_numbers(
-        source._row_numbers, target._row_numbers, "X", "y", stacklevel=5
-    )
+    warn_about_row_numbers(source._row_numbers, target._row_numbers, "X", "y")
     return source, target, source_layout, target_layout
 
 
