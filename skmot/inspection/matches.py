@@ -1,0 +1,395 @@
+"""matches, a table of the units that a fitted coupling matches."""
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array, issparse
+from sklearn.utils.validation import check_is_fitted
+
+from skmot._scores import unwrap
+from skmot._units import column_blocks, column_correlations
+from skmot._utils.array_api import select, to_numpy
+from skmot._utils.sklearn import Interval, validate_params
+from skmot.base import LayerEstimator, read_side_by_side
+from skmot.layers import LayerStack
+from skmot.layers.labels import list_labels
+from skmot.layers.layout import Layout, layer_label
+from skmot.layers.stack import leaves_of
+
+COLUMNS = (
+    "source_layer",
+    "source_unit",
+    "target_layer",
+    "target_unit",
+    "share",
+    "weight",
+    "correlation",
+)
+# Shares are compared with this many decimals, so that rounding errors decide no tie.
+_SHARE_DECIMALS = 12
+
+
+@validate_params(
+    {"top": [Interval(Integral, 1, None, closed="left"), None]},
+    prefer_skip_nested_validation=True,
+)
+def matches(estimator, X, y, top=1):
+    """List the source units that are matched to each target unit.
+
+    Parameters
+    ----------
+    estimator : SoftMatching, SemiMatching, OneToOneMatching, MultiLevelOT, Pipeline, \
+search or TransformedTargetLayers
+        Fitted estimator. A `MultiLevelOT` must have one of these as its inner
+        estimator, at any number of levels. A Pipeline and a TransformedTargetLayers
+        must end in such an estimator. Of a search, the best estimator is used.
+    X, y : LayerStack, list, dict, DataFrame or array-like
+        Source and target layers over the same, preferably held-out, stimuli, on which
+        the correlations are computed.
+    top : int or None, default=1
+        Number of source units to list for each target unit and each pair of layers with
+        a weight in the layer coupling. These are the units of largest weight; ties go
+        to the lower index. None lists all source units with a weight.
+
+    Returns
+    -------
+    table : DataFrame or list of dict
+        A pandas DataFrame, or a list with one dict for each row if pandas is not
+        installed. The rows are sorted by target layer, target unit, and decreasing
+        share. The columns are
+
+        - "source_layer" and "target_layer": name of the layer, or its number, counted
+          from 0, if the layers have no names. For stacks of stacks, this is a tuple
+          with the name at each level;
+        - "source_unit" and "target_unit": name of the unit, or its number within its
+          layer, counted from 0, if the units have no names;
+        - "share": fraction of the target unit's weight in the plan of this pair of
+          layers that comes from this source unit, from 0 to 1;
+        - "weight": entry of the plan times the weight of the pair of layers. The sum
+          over all matches is at most 1;
+        - "correlation": Pearson correlation of the two units over the given stimuli,
+          from -1 to 1; NaN if the target unit is constant, 0 if only the source unit
+          is constant.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If the estimator does not couple the units of `X` with those of `y`.
+        `RotationMatching` couples rotated source units, each of which is a mixture of
+        all units.
+    ValueError
+        If the layers differ from those in `fit`, the stimuli of the two sides differ,
+        or there are fewer than two stimuli.
+
+    See Also
+    --------
+    skmot.SoftMatching.matching_score : Mean correlation of all matches, by weight.
+
+    Notes
+    -----
+    Target units without a match are not listed: dead units, and units that
+    `OneToOneMatching` or `SoftMatching(mass=...)` leaves out.
+
+    If an estimator of one pair of populations was fitted to several layers, these form
+    one population with one plan. Shares and `top` then refer to all source layers
+    together.
+
+    The matches of `SemiMatching` are those of its attribute `coupling_`: the best
+    source unit of each target unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import SoftMatching
+    >>> from skmot.inspection import matches
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"V1": rng.normal(size=(100, 3))}
+    >>> y = {"conv1": 2 * X["V1"][:, [2, 0, 1]] + rng.normal(size=(100, 3))}
+    >>> matching = SoftMatching().fit(X, y)
+    >>> table = matches(matching, X, y)
+    >>> table["source_unit"].tolist()
+    [2, 0, 1]
+    >>> table["correlation"].round(1).tolist()
+    [0.9, 0.9, 0.9]
+    """
+    check_is_fitted(estimator)
+    estimator, X, y = unwrap(estimator, X, y)
+    _check_couples_units(estimator)
+    source, target = (
+        _Side(stack, layout)
+        for stack, layout in zip(
+            estimator._check_both(X, y, "matches"),
+            (estimator._source_layout, estimator._target_layout),
+            strict=True,
+        )
+    )
+    parts = [
+        _matches_of_plan(plan, source.population(rows), target.population(columns), top)
+        for plan, rows, columns in _unit_plans(estimator)
+    ]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort(
+        (
+            found["source_unit"],
+            found["source_array"],
+            -found["share"].round(_SHARE_DECIMALS),
+            found["target_unit"],
+            found["target_array"],
+        )
+    )
+    found = {name: values[order] for name, values in found.items()}
+    columns = {
+        **source.name(found["source_array"], found["source_unit"], "source"),
+        **target.name(found["target_array"], found["target_unit"], "target"),
+        **{name: found[name].tolist() for name in ("share", "weight", "correlation")},
+    }
+    return _as_table({name: columns[name] for name in COLUMNS})
+
+
+def _check_couples_units(estimator):
+    """Raise an error unless the estimator, or the innermost one, couples units."""
+    name = type(estimator).__name__
+    if isinstance(estimator, LayerEstimator):
+        if hasattr(estimator, "inner_"):
+            _check_couples_units(estimator.inner_[0][0])
+            return
+        if hasattr(estimator, "coupling_"):
+            if not hasattr(estimator, "rotation_"):
+                return
+            raise TypeError(
+                f"{name} couples rotated source units, each of which is a mixture of "
+                "all source units. No single unit of X is matched to a unit of y. "
+                "Without a rotation, units are matched by SoftMatching."
+            )
+    raise TypeError(
+        f"{name} has no coupling of units. SoftMatching, SemiMatching and "
+        "OneToOneMatching have one, and so has MultiLevelOT with one of these as its "
+        "inner estimator."
+    )
+
+
+def _unit_plans(estimator, weight=1.0, rows=(), columns=()):
+    """Yield each plan between units and the paths of its two layers in the stacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted estimator.
+    weight : float, default=1.0
+        Weight of the estimator in the level above.
+    rows, columns : tuple of int, default=()
+        Index of the source layer and of the target layer at each level above.
+
+    Yields
+    ------
+    plan : coo_array of shape (n_source_units, n_target_units)
+        Plan times the weights of its layers at all levels.
+    rows, columns : tuple of int
+        Index of the source layer and of the target layer at each level. Empty if the
+        estimator has one plan for all layers.
+    """
+    if not hasattr(estimator, "inner_"):
+        coupling = estimator.coupling_
+        # The coupling of a user's own class can be dense, on any device.
+        plan = coo_array(coupling if issparse(coupling) else to_numpy(coupling))
+        yield coo_array((weight * plan.data, plan.coords), plan.shape), rows, columns
+        return
+    coupling = to_numpy(estimator.coupling_)
+    for row, column in zip(*np.nonzero(coupling), strict=True):
+        yield from _unit_plans(
+            estimator.inner_[row][column],
+            weight * coupling[row, column],
+            (*rows, row),
+            (*columns, column),
+        )
+
+
+def _matches_of_plan(plan, source, target, top):
+    """Return the matches of one plan as one array for each column of the table.
+
+    Parameters
+    ----------
+    plan : coo_array of shape (n_source_units, n_target_units)
+        Weight of each pair of units.
+    source, target : _Population
+        The units of both sides.
+    top : int or None
+        Number of source units for each target unit.
+
+    Returns
+    -------
+    found : dict of ndarray of shape (n_matches,)
+        Number of the array and of the unit for both sides, and the numbers of the
+        table.
+    """
+    (rows, columns), weights = plan.coords, plan.data
+    positive = weights > 0
+    rows, columns, weights = rows[positive], columns[positive], weights[positive]
+    shares = weights / np.bincount(columns, weights)[columns]
+    if top is not None:
+        order = np.lexsort((rows, -shares.round(_SHARE_DECIMALS), columns))
+        # Rank of each entry among those of its target unit.
+        ordered = columns[order]
+        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        kept = order[rank < top]
+        rows, columns = rows[kept], columns[kept]
+        weights, shares = weights[kept], shares[kept]
+    return {
+        "source_array": source.arrays[rows],
+        "source_unit": source.units[rows],
+        "target_array": target.arrays[columns],
+        "target_unit": target.units[columns],
+        "share": shares,
+        "weight": weights,
+        "correlation": _correlate(source.responses, target.responses, rows, columns),
+    }
+
+
+def _correlate(source, target, rows, columns):
+    """Correlate pairs of units, NaN if the target unit is constant."""
+    correlations = np.empty(len(rows))
+    for pairs in column_blocks(source, len(rows)):
+        correlations[pairs] = column_correlations(
+            select(target, columns[pairs], axis=1), select(source, rows[pairs], axis=1)
+        )
+    return correlations
+
+
+class _Array(NamedTuple):
+    """Names of one array of a side.
+
+    Attributes
+    ----------
+    path : tuple of int
+        Index of the layer at each level of nesting.
+    label : hashable
+        Name or number of the layer, in a tuple with one element for each level if there
+        are several.
+    n_units : int
+        Number of units.
+    unit_names : list or None
+        Names of the units.
+    """
+
+    path: tuple
+    label: object
+    n_units: int
+    unit_names: list | None
+
+
+class _Population(NamedTuple):
+    """The units that the rows or the columns of a plan refer to.
+
+    Attributes
+    ----------
+    responses : array of shape (n_stimuli, n_units)
+        Responses of the units.
+    arrays : ndarray of int of shape (n_units,)
+        Number of the array of each unit, among all arrays of the side.
+    units : ndarray of int of shape (n_units,)
+        Number of each unit within its array.
+    """
+
+    responses: np.ndarray
+    arrays: np.ndarray
+    units: np.ndarray
+
+
+@dataclass
+class _Side:
+    """The layers of one side, with the names that they had in the fit.
+
+    Attributes
+    ----------
+    stack : LayerStack
+        Layers over the stimuli given.
+    layout : Layout
+        Layout of the side in the fit.
+    arrays : list of _Array
+        Names of all arrays.
+    """
+
+    stack: LayerStack
+    layout: Layout
+
+    def __post_init__(self):
+        self.arrays = list(_named_arrays(self.layout.structure, self.layout.unit_names))
+
+    def population(self, path):
+        """Return the population of all arrays within the layer at a path."""
+        numbers = [
+            number
+            for number, array in enumerate(self.arrays)
+            if array.path[: len(path)] == path
+        ]
+        widths = [self.arrays[number].n_units for number in numbers]
+        return _Population(
+            read_side_by_side(self._leaves(path))[0],
+            np.repeat(numbers, widths),
+            np.concatenate([np.arange(width) for width in widths]),
+        )
+
+    def _leaves(self, path):
+        """Iterate over the arrays within the layer at a path."""
+        if not path:
+            return self.layout.leaves(self.stack)
+        first, *deeper = path
+        layer, where = self.stack.layers[first], self.layout.where(first)
+        for index in deeper:
+            where = f"{where}, {layer_label(index, layer.names)}"
+            layer = layer.layers[index]
+        return leaves_of(layer, where)
+
+    def name(self, arrays, units, side):
+        """Return the columns with the names of layers and units.
+
+        Parameters
+        ----------
+        arrays, units : ndarray of int of shape (n_matches,)
+            Number of the array, and of the unit within it.
+        side : {"source", "target"}
+            Beginning of the names of the columns.
+
+        Returns
+        -------
+        columns : dict of list
+            Two columns of the table.
+        """
+        labels, names = [], []
+        for number, unit in zip(arrays.tolist(), units.tolist(), strict=True):
+            array = self.arrays[number]
+            labels.append(array.label)
+            names.append(unit if array.unit_names is None else array.unit_names[unit])
+        return {f"{side}_layer": labels, f"{side}_unit": names}
+
+
+def _named_arrays(structure, unit_names, path=(), label=()):
+    """Yield the `_Array` of each array in a structure of layers."""
+    names, parts = structure
+    for index, part in enumerate(parts):
+        inner_names = None if unit_names is None else unit_names[index]
+        inner_path = (*path, index)
+        inner_label = (*label, index if names is None else names[index])
+        if isinstance(part, tuple):
+            yield from _named_arrays(part, inner_names, inner_path, inner_label)
+            continue
+        yield _Array(
+            inner_path,
+            inner_label if path else inner_label[0],
+            part,
+            None if inner_names is None else list_labels(inner_names),
+        )
+
+
+def _as_table(columns):
+    """Return columns as a DataFrame, or as a list of dicts without pandas."""
+    try:
+        import pandas as pd
+    except ImportError:
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+    return pd.DataFrame(columns)
