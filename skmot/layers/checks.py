@@ -1,6 +1,7 @@
 """Checks of input arrays: a single layer, or two populations."""
 
-from sklearn.utils import check_array
+import numpy as np
+from sklearn.utils import assert_all_finite, check_array
 
 from skmot._utils.array_api import (
     as_array,
@@ -8,7 +9,9 @@ from skmot._utils.array_api import (
     is_dispatched,
     is_foreign,
     move_to_device_of,
+    namespace_of,
     read_dtypes,
+    to_numpy,
 )
 from skmot.layers.reading import check_unmasked
 from skmot.layers.stack import leaves_of, side_by_side
@@ -17,8 +20,8 @@ from skmot.layers.stack import leaves_of, side_by_side
 _NON_NUMERIC_KINDS = tuple("USVMm")
 
 
-def check_layer(layer, where, min_stimuli=1):
-    """Return a layer as a finite float32 or float64 array of two dimensions.
+def check_layer(layer, where, min_stimuli=1, allow_missing=False):
+    """Return a layer as a float32 or float64 array of two dimensions.
 
     Parameters
     ----------
@@ -30,6 +33,8 @@ def check_layer(layer, where, min_stimuli=1):
         Name of the layer in error messages, with the name of the argument.
     min_stimuli : int, default=1
         Minimum number of stimuli.
+    allow_missing : bool, default=False
+        Whether responses may be NaN or infinite.
 
     Returns
     -------
@@ -51,9 +56,15 @@ def check_layer(layer, where, min_stimuli=1):
         _check_numeric(getattr(layer, "dtype", None))
         if is_dispatched(layer):
             check_float64(layer)
-        return check_array(
-            layer, dtype=read_dtypes(layer), ensure_min_samples=min_stimuli
+        layer = check_array(
+            layer,
+            dtype=read_dtypes(layer),
+            ensure_all_finite=False,
+            ensure_min_samples=min_stimuli,
         )
+        if not allow_missing:
+            check_finite(layer, where)
+        return layer
     except (TypeError, ValueError, OverflowError) as error:
         # A subclass may need more arguments than a message. An OverflowError is due to
         # an integer beyond float64.
@@ -68,6 +79,54 @@ def _check_numeric(dtype):
             f"dtype='numeric' is not compatible with arrays of {dtype}. Convert your "
             "data to numeric values explicitly instead."
         )
+
+
+def check_finite(
+    layer,
+    where,
+    which="unit(s)",
+    numbers=None,
+    advice="Leave these units out with `skmot.preprocessing.FiniteUnitSelector`, or "
+    "leave the stimuli out.",
+):
+    """Raise an error that says which units are missing if a response is not finite.
+
+    Parameters
+    ----------
+    layer : array of shape (n_stimuli, n_units)
+        Layer of real numbers.
+    where : str
+        Name of the layer in the error message.
+    which : str, default="unit(s)"
+        Word for the units in the error message.
+    numbers : ndarray of shape (n_units,), default=None
+        Numbers of the units in the error message. None numbers them from 0.
+    advice : str
+        Last sentence of the error message.
+
+    Raises
+    ------
+    ValueError
+        If a response is NaN or infinite. The message begins with scikit-learn's.
+    """
+    try:
+        assert_all_finite(layer)
+    except ValueError as error:
+        missing = ~finite_units(layer)
+        unit = int(np.argmax(missing))
+        row = int(np.argmin(np.isfinite(to_numpy(layer[:, unit]))))
+        number = unit if numbers is None else numbers[unit]
+        raise ValueError(
+            f"{error} {missing.sum()} of {len(missing)} {which} of {where} have "
+            f"missing responses (NaN or infinite), the first in unit {number}, row "
+            f"{row}. {advice}"
+        ) from error
+
+
+def finite_units(layer):
+    """Return whether all responses of each unit are finite, as a numpy array."""
+    xp = namespace_of(layer)
+    return to_numpy(xp.all(xp.isfinite(layer), axis=0))
 
 
 def check_pair(X, Y, names=("X", "Y")):

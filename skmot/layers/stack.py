@@ -349,6 +349,31 @@ class LayerStack:
         stack = LayerStack._of(reading)
         return stack if labels is None else stack.with_stimuli(labels)
 
+    def _with_unit_names_of(self, stack, positions):
+        """Return this stack with the names of the units selected from another stack.
+
+        Parameters
+        ----------
+        stack : LayerStack
+            Stack that the units of this stack were selected from.
+        positions : iterator of ndarray of int
+            Positions of the selected units, for each array in the order of `leaves`.
+        """
+        bases, unit_names = [], []
+        for own, base, names in zip(
+            self._bases, stack._bases, stack._unit_names, strict=True
+        ):
+            if isinstance(own, LayerStack):
+                bases.append(own._with_unit_names_of(base, positions))
+                unit_names.append(None)
+                continue
+            selected = next(positions)
+            bases.append(own)
+            unit_names.append(None if names is None else names[selected])
+        named = LayerStack(self)
+        named._bases, named._unit_names = tuple(bases), tuple(unit_names)
+        return named
+
     def select_units(self, selection):
         """Return a stack of some of the units of each layer.
 

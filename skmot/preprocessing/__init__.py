@@ -2,10 +2,15 @@
 
 from skmot.preprocessing.layerwise import LayerwiseTransformer
 from skmot.preprocessing.repeats import average_repeats
-from skmot.preprocessing.selectors import ReliabilitySelector, UnitSubsampler
+from skmot.preprocessing.selectors import (
+    FiniteUnitSelector,
+    ReliabilitySelector,
+    UnitSubsampler,
+)
 from skmot.preprocessing.target import TransformedTargetLayers
 
 __all__ = [
+    "FiniteUnitSelector",
     "LayerwiseTransformer",
     "ReliabilitySelector",
     "TransformedTargetLayers",

@@ -21,6 +21,9 @@ class LayerTransformer(
 ):
     """Base class of the transformers that fit and transform each layer separately."""
 
+    # Whether layers may have NaN and infinite responses.
+    _allows_missing = False
+
     @abstractmethod
     def _transform_layer(self, learned, layer, where):
         """Transform one layer.
@@ -64,9 +67,12 @@ class LayerTransformer(
             Results, one per array. `_layout.nest` nests them like the layers.
         """
         return [
-            learn(check_layer(leaf.layer, leaf.where), leaf.where)
+            learn(self._check(leaf.layer, leaf.where), leaf.where)
             for leaf in self._layout.leaves(stack)
         ]
+
+    def _check(self, layer, where):
+        return check_layer(layer, where, allow_missing=self._allows_missing)
 
     def transform(self, X):
         """Transform each layer.
@@ -99,15 +105,19 @@ class LayerTransformer(
         learned = iter(self._learned)
 
         def apply(layer, where):
-            return function(next(learned), check_layer(layer, where), where)
+            return function(next(learned), self._check(layer, where), where)
 
         if layout.is_single_array:
             # The result for a single array need not be an array.
             return layout.restore([apply(stack.layers[0], names[0])], stack.stimuli)
-        transformed = stack.map(apply, names)
+        transformed = self._name_units(stack.map(apply, names), stack)
         if layout.kind in ("stack", "frame"):
             return transformed
         return layout.restore(list(transformed.layers), stack.stimuli)
+
+    def _name_units(self, transformed, stack):
+        """Return the transformed stack with names of its units, if they have names."""
+        return transformed
 
     def set_output(self, *, transform=None):
         """Do nothing, because layers are returned as the type they were given as.
@@ -123,6 +133,11 @@ class LayerTransformer(
             The unchanged estimator.
         """
         return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._allows_missing
+        return tags
 
 
 def _transformer_inverts(estimator):

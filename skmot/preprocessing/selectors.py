@@ -1,5 +1,6 @@
 """Transformers that select units of each layer."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.utils import check_random_state
 from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
 from skmot._utils.array_api import select
 from skmot._utils.sklearn import Interval, fit_context
+from skmot.layers.checks import check_finite, finite_units
 from skmot.preprocessing.layerwise import LayerTransformer
 
 
@@ -16,6 +18,9 @@ class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
 
     def _transform_layer(self, learned, layer, where):
         return select(layer, learned, axis=1)
+
+    def _name_units(self, transformed, stack):
+        return transformed._with_unit_names_of(stack, iter(self._learned))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -249,6 +254,109 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
             return reliabilities
 
         return read
+
+
+class FiniteUnitSelector(UnitSelector, auto_wrap_output_keys=None):
+    """Select the units of each layer that have no missing response.
+
+    A response is missing if it is NaN or infinite, as for voxels outside the scanned
+    volume. A unit is selected if all its responses to the training stimuli are finite.
+
+    For the source, use this transformer as the first step of a pipeline. For the
+    target, use it in :class:`TransformedTargetLayers`.
+
+    Attributes
+    ----------
+    units_ : list of ndarray of int
+        Sorted indices of the selected units of each layer, with a list for each nested
+        stack.
+    n_features_in_ : int
+        Number of units of all layers.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the units. Defined only if `X` is a DataFrame with string columns.
+
+    See Also
+    --------
+    TransformedTargetLayers : Applies a transformer to the target.
+    skmot.LayerStack.select_units : Selects given units.
+
+    Notes
+    -----
+    A selected unit may have a missing response to a held-out stimulus. `transform` then
+    raises an error, because the units cannot differ between stimuli. To avoid this
+    error, select units before the stimuli are split. This uses no held-out response,
+    only the information whether it is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> from skmot.preprocessing import FiniteUnitSelector
+    >>> voxels = np.ones((5, 4))
+    >>> voxels[3, 1] = np.nan
+    >>> selector = FiniteUnitSelector()
+    >>> selector.fit_transform(LayerStack({"V1": voxels}))
+    LayerStack(5 stimuli, 1 layer: V1 (3 units))
+    >>> selector.units_
+    [array([0, 2, 3])]
+    """
+
+    _parameter_constraints = {}
+    _allows_missing = True
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Select the units of each layer.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Layers, each of shape (n_stimuli, n_units).
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : FiniteUnitSelector
+            Fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If each unit of a layer has a missing response. For a single array, this is
+            a warning, as in scikit-learn's selectors, and no unit is selected.
+        """
+        stack = self._read(X)
+
+        def choose(layer, where):
+            units = np.flatnonzero(finite_units(layer))
+            if units.size == 0:
+                message = (
+                    f"Each of the {layer.shape[1]} unit(s) of {where} has a missing "
+                    "response (NaN or infinite). Leave the layer out, or leave out the "
+                    "stimuli that have missing responses."
+                )
+                if not self._layout.is_single_array:
+                    raise ValueError(message)
+                # scikit-learn's checks require that such an array can be fitted.
+                warnings.warn(message, UserWarning, stacklevel=2)
+            return units
+
+        self._learned = self._learn(stack, choose)
+        self.units_ = self._layout.nest(self._learned)
+        return self
+
+    def _transform_layer(self, learned, layer, where):
+        selected = super()._transform_layer(learned, layer, where)
+        check_finite(
+            selected,
+            where,
+            which="selected unit(s)",
+            numbers=learned,
+            advice="They had no missing response in `fit`. Leave these stimuli out, or "
+            "select units before the stimuli are split.",
+        )
+        return selected
 
 
 def _given_layers(given, structure):

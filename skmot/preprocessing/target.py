@@ -1,8 +1,10 @@
 """TransformedTargetLayers, which transforms the target layers before the fit."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -47,8 +49,10 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
     transformer : transformer
         Transformer that is cloned and fitted to the target:
         :class:`LayerwiseTransformer`, :class:`UnitSubsampler`,
-        :class:`ReliabilitySelector`, another transformer that returns a LayerStack for
-        a LayerStack, or a pipeline of such transformers.
+        :class:`ReliabilitySelector`, :class:`FiniteUnitSelector`, another transformer
+        that returns a LayerStack for a LayerStack, or a pipeline of such transformers.
+        If it or the first step of the pipeline has the tag `allow_nan`, the target may
+        have missing responses.
 
     Attributes
     ----------
@@ -117,8 +121,9 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         """
         check_target_given(self, y)
         stack, layout = read_side(y, "y")
-        _check_finite(stack, layout)
-        transformer = clone(self.transformer).fit(stack)
+        _check_layers(stack, layout, self.transformer)
+        with _errors_named():
+            transformer = clone(self.transformer).fit(stack)
         transformed = _transform_stack(transformer, stack)
         self.regressor_ = clone(self.regressor).fit(X, transformed)
         self.transformer_, self._layout = transformer, layout
@@ -285,13 +290,14 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         """Check and transform the target for the regressor."""
         check_is_fitted(self)
         stack, layout = check_later_side(self, y, self._layout)
-        _check_finite(stack, layout)
+        _check_layers(stack, layout, self.transformer_)
         return _transform_stack(self.transformer_, stack)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
+        tags.input_tags.allow_nan = _allows_missing(self.regressor)
         if hasattr(self.regressor, "predict"):
             inner = get_tags(self.regressor).regressor_tags
             tags.regressor_tags.poor_score = inner is None or inner.poor_score
@@ -301,15 +307,41 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         return tags
 
 
-def _check_finite(stack, layout):
-    """Raise an error if a layer is not numeric and finite."""
+def _check_layers(stack, layout, transformer):
+    """Raise an error if a layer is not numeric, or not finite where it has to be."""
+    allow_missing = _allows_missing(transformer)
     for leaf in layout.leaves(stack):
-        check_layer(leaf.layer, leaf.where)
+        check_layer(leaf.layer, leaf.where, allow_missing=allow_missing)
+
+
+def _allows_missing(estimator):
+    """Whether an estimator, or the first step of a pipeline, accepts NaN."""
+    while isinstance(estimator, Pipeline):
+        # The tags of a pipeline do not say whether it accepts NaN.
+        estimator = next(
+            (step for _, step in estimator.steps if step not in (None, "passthrough")),
+            None,
+        )
+    return (
+        hasattr(estimator, "__sklearn_tags__")
+        and get_tags(estimator).input_tags.allow_nan
+    )
+
+
+@contextmanager
+def _errors_named():
+    """Add a note to errors of the transformer, which calls the target X."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note("(X is the target here: the transformer was given y.)")
+        raise
 
 
 def _transform_stack(transformer, stack):
     """Transform a stack and check that the result is also a stack."""
-    transformed = transformer.transform(stack)
+    with _errors_named():
+        transformed = transformer.transform(stack)
     if not isinstance(transformed, LayerStack):
         raise TypeError(
             f"{type(transformer).__name__} made one {type(transformed).__name__} of "

@@ -110,6 +110,22 @@ def test_bad_layer_is_named_at_score(estimator, spoil, kind, found):
     check_message(error, "y", "layer 'IT'", found)
 
 
+def test_missing_responses_are_counted(estimator):
+    layer = SOURCE["IT"].copy()
+    layer[9, 4] = layer[3, 4] = np.inf
+    layer[20:, 2] = np.nan
+    with pytest.raises(
+        ValueError,
+        match=r"^Input contains NaN\. 2 of 6 unit\(s\) of X, layer 'IT' have missing "
+        r"responses \(NaN or infinite\), the first in unit 2, row 20\. .*"
+        r"`skmot\.preprocessing\.FiniteUnitSelector`",
+    ):
+        estimator.fit(with_layer(SOURCE, "IT", layer), TARGET)
+    layer[20:, 2] = 0
+    with pytest.raises(ValueError, match=r"^Input contains inf.* 1 of 6 .* 4, row 3\."):
+        estimator.fit(with_layer(SOURCE, "IT", layer), TARGET)
+
+
 def test_constant_held_out_layer_is_named_at_score(estimator):
     estimator.fit(SOURCE, TARGET)
     with pytest.raises(ValueError, match="constant") as error:

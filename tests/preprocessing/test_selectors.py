@@ -1,11 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 
-from skmot import LayerStack, MultiLevelOT
+from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.metrics import noise_ceiling
 from skmot.preprocessing import (
+    FiniteUnitSelector,
     ReliabilitySelector,
     TransformedTargetLayers,
     UnitSubsampler,
@@ -179,3 +181,208 @@ def test_selection_follows_repeats_through_a_search():
     best = search.best_estimator_
     assert [len(units) for units in best[0].units_] == [3, 2]
     assert [len(units) for units in best[1].transformer_.units_] == [3, 2]
+
+
+# -- finite units ------------------------------------------------------------------
+
+MISSING = {"V1": [0, 3], "V2": [], "V4": [4]}
+FINITE = [[1, 2, 4, 5, 6], list(range(12)), [0, 1, 2, 3]]
+
+
+def with_missing(stack, row=5, dtype=float, values=(np.nan, np.inf)):
+    """A copy of the stack with one missing response in each unit of MISSING."""
+    layers = {}
+    for name, layer in zip(stack.names, stack.layers, strict=True):
+        layers[name] = layer.astype(dtype)
+        for number, unit in enumerate(MISSING[name]):
+            layers[name][row + number, unit] = values[number]
+    return LayerStack(layers, stimuli=stack.stimuli)
+
+
+def finite_part(stack):
+    return stack.select_units(FINITE)
+
+
+def lists(units):
+    return [part.tolist() for part in units]
+
+
+def test_units_with_missing_responses_are_left_out(stack):
+    broken = with_missing(stack)
+    selector = FiniteUnitSelector().fit(broken)
+    assert lists(selector.units_) == FINITE
+    kept = selector.transform(broken)
+    assert kept.names == stack.names
+    assert kept.stimuli.tolist() == stack.stimuli.tolist()
+    np.testing.assert_array_equal(np.asarray(kept), np.asarray(finite_part(stack)))
+    assert FiniteUnitSelector().fit_transform(stack).widths == stack.widths
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finite_units_are_of_the_kind_and_dtype_of_the_input(stack, dtype):
+    broken = with_missing(stack, dtype=dtype)
+    named = dict(zip(broken.names, broken.layers, strict=True))
+    selector = FiniteUnitSelector()
+    listed = selector.fit_transform(list(broken.layers))
+    assert isinstance(listed, list)
+    as_dict = selector.fit_transform(named)
+    assert list(as_dict) == list(named)
+    array = selector.fit_transform(named["V4"])
+    frame = pd.concat({key: pd.DataFrame(v) for key, v in named.items()}, axis=1)
+    two_levels = selector.fit_transform(frame)
+    for found in (listed, list(as_dict.values()), [*listed[:2], array]):
+        assert [layer.shape[1] for layer in found] == [5, 12, 4]
+        assert {layer.dtype for layer in found} == {np.dtype(dtype)}
+    assert isinstance(two_levels, LayerStack)
+    assert two_levels.widths == (5, 12, 4)
+
+
+def test_finite_units_of_nested_stacks_and_files(stack, tmp_path):
+    broken = with_missing(stack)
+    np.save(tmp_path / "V4.npy", broken.layer("V4"))
+    mapped = np.load(tmp_path / "V4.npy", mmap_mode="r")
+    nested = LayerStack({"run": broken, "file": mapped})
+    selector = FiniteUnitSelector().fit(nested)
+    assert lists(selector.units_[0]) == FINITE
+    assert selector.units_[1].tolist() == FINITE[2]
+    kept = selector.transform(nested)
+    assert kept.layer("run").widths == (5, 12, 4)
+    np.testing.assert_array_equal(kept.layer("file"), mapped[:, :4])
+
+
+def test_numbers_that_overflow_when_summed_are_finite():
+    layer = np.full((4, 2), np.finfo(np.float64).max)
+    assert FiniteUnitSelector().fit(layer).units_[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_response_that_is_missing_in_held_out_rows_only_is_an_error(stack, value):
+    broken = with_missing(stack, row=50, values=(value, value))
+    selector = FiniteUnitSelector().fit(broken[:50])
+    assert lists(selector.units_) == [list(range(width)) for width in stack.widths]
+    phrase = "Input contains NaN" if np.isnan(value) else "Input contains infinity"
+    with pytest.raises(
+        ValueError,
+        match=rf"^{phrase}.* 2 of 7 selected unit\(s\) of X, layer 'V1' .* first in "
+        "unit 0, row 0",
+    ):
+        selector.transform(broken[50:])
+    assert selector.transform(broken[:50]).widths == stack.widths
+
+
+def test_selected_units_keep_their_numbers_in_messages(stack):
+    layer = stack.layers[0].copy()
+    layer[5, [0, 1, 4, 5, 6]] = np.nan
+    layer[51, 3] = np.nan
+    selector = FiniteUnitSelector().fit([layer[:50]])
+    assert selector.units_[0].tolist() == [2, 3]
+    with pytest.raises(ValueError, match=r"1 of 2 .* unit 3, row 1\. They had no"):
+        selector.transform([layer[50:]])
+
+
+def test_a_layer_without_a_finite_unit_is_an_error(stack):
+    layer = np.full((60, 3), np.nan)
+    broken = LayerStack({"V1": stack.layers[0], "V9": layer})
+    with pytest.raises(ValueError, match=r"Each of the 3 unit\(s\) of X, layer 'V9'"):
+        FiniteUnitSelector().fit(broken)
+    # scikit-learn's selectors warn if they select nothing.
+    with pytest.warns(UserWarning, match=r"Each of the 3 unit\(s\) of X has"):
+        selector = FiniteUnitSelector().fit(layer)
+    assert selector.transform(layer).shape == (60, 0)
+
+
+def test_units_that_are_not_numbers_are_refused(stack):
+    with pytest.raises(ValueError, match=r"arrays of <U.*found in X"):
+        FiniteUnitSelector().fit(stack.layers[0].astype(str))
+
+
+def test_missing_units_on_both_sides_change_no_score(stack):
+    rng = np.random.default_rng(0)
+    target = stack.map(lambda layer: layer + rng.normal(size=layer.shape))
+    cv = KFold(3)
+    both = make_pipeline(
+        FiniteUnitSelector(),
+        TransformedTargetLayers(MultiLevelOT(), FiniteUnitSelector()),
+    )
+    # Responses that are missing in a held-out row only are an error, so a unit is
+    # missing in every fold.
+    X, y = (side.map(_without, list(MISSING.values())) for side in (stack, target))
+    found = cross_validate(both, X, y, cv=cv, error_score="raise")
+    plain = cross_validate(
+        MultiLevelOT(), finite_part(stack), finite_part(target), cv=cv
+    )
+    np.testing.assert_allclose(found["test_score"], plain["test_score"])
+    search = GridSearchCV(
+        both,
+        {"transformedtargetlayers__regressor__strategy": ["transport", "single_best"]},
+        cv=cv,
+        error_score="raise",
+    ).fit(X, y)
+    assert search.cv_results_["mean_test_score"][0] == pytest.approx(
+        plain["test_score"].mean()
+    )
+    assert lists(search.best_estimator_[0].units_) == FINITE
+    predicted = search.predict(X)
+    assert predicted.widths == (5, 12, 4)
+    with pytest.raises(ValueError, match=r"^Input contains NaN.*FiniteUnitSelector"):
+        MultiLevelOT().fit(X, y)
+
+
+def _without(layer, units):
+    layer = layer.copy()
+    layer[:, units] = np.nan
+    return layer
+
+
+# -- names of units ----------------------------------------------------------------
+
+
+def named_units(stack):
+    """The stack with unit names, integers that are not positions in V2."""
+    names = [list("abcdefg"), list(range(100, 112)), None]
+    return LayerStack(stack, unit_names=names)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        UnitSubsampler(fraction=0.5, random_state=0),
+        ReliabilitySelector(
+            reliabilities=[np.arange(7) / 7, np.arange(12) / 12, np.arange(5) / 5]
+        ),
+        FiniteUnitSelector(),
+    ],
+)
+def test_names_of_units_are_kept(stack, selector):
+    named = named_units(stack)
+    kept = selector.fit(named).transform(named)
+    for old, units, new in zip(
+        named.unit_names, selector.units_, kept.unit_names, strict=True
+    ):
+        assert (new is None) if old is None else new.tolist() == old[units].tolist()
+    assert kept.unit_names[2] is None
+
+
+def test_names_of_units_of_nested_stacks_are_kept(stack):
+    named = named_units(with_missing(stack))
+    nested = LayerStack({"a": named, "b": stack.layers[0]})
+    kept = FiniteUnitSelector().fit_transform(nested)
+    (first, second, third), last = kept.unit_names
+    assert first.tolist() == list("bcefg")
+    assert second.tolist() == list(range(100, 112))
+    assert third is None
+    assert last is None
+    (inner, _) = FiniteUnitSelector().fit_transform([named, stack])
+    assert inner.unit_names[0].tolist() == list("bcefg")
+    # The input keeps all its names.
+    assert nested.unit_names[0][0].tolist() == list("abcdefg")
+
+
+def test_names_of_selected_units_are_compared_with_the_fit(stack):
+    layer = with_missing(stack).layer("V1")
+    frame = pd.DataFrame(layer, columns=list("abcdefg"))
+    X = FiniteUnitSelector().fit_transform(LayerStack({"V1": frame}))
+    y = LayerStack({"V1": stack.layers[1]})
+    fitted = MultiLevelOT(SoftMatching()).fit(X, y)
+    with pytest.raises(ValueError, match="unit 0 is 'c', but"):
+        fitted.predict(X.select_units({"V1": list("cbefg")}))

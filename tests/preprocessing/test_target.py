@@ -7,10 +7,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.metrics import source_score
 from skmot.preprocessing import (
+    FiniteUnitSelector,
     LayerwiseTransformer,
     TransformedTargetLayers,
     UnitSubsampler,
@@ -204,3 +206,62 @@ def test_bad_targets_are_refused(pair):
         wrapped.score(X, LayerStack([*list(y.layers)[:2], y.layers[3]]))
     with pytest.raises(ValueError, match="sample_weight is not supported"):
         wrapped.score(X, y, sample_weight=np.ones(60))
+
+
+def missing_unit(y):
+    """The target without the first unit of 'b', and with a NaN in it."""
+    layers = [layer.copy() for layer in y.layers]
+    layers[1][:, 0] = np.nan
+    broken = LayerStack(layers, names=y.names, stimuli=y.stimuli)
+    return y.select_units({"b": np.arange(1, layers[1].shape[1])}), broken
+
+
+def test_a_target_may_miss_units_that_the_transformer_leaves_out(pair):
+    X, y = pair
+    finite, broken = missing_unit(y)
+    expected = MultiLevelOT().fit(X[:40], finite[:40])
+    scaled = LayerwiseTransformer(StandardScaler())
+    for transformer in (
+        FiniteUnitSelector(),
+        make_pipeline("passthrough", FiniteUnitSelector(), scaled),
+        make_pipeline(make_pipeline(FiniteUnitSelector()), scaled),
+    ):
+        wrapped = TransformedTargetLayers(MultiLevelOT(), transformer)
+        wrapped.fit(X[:40], broken[:40])
+        assert wrapped.score(X[40:], broken[40:]) == pytest.approx(
+            expected.score(X[40:], finite[40:])
+        )
+        assert wrapped.inverse_score(X[40:], broken[40:]) == pytest.approx(
+            expected.inverse_score(X[40:], finite[40:])
+        )
+    predicted = TransformedTargetLayers(MultiLevelOT(), FiniteUnitSelector())
+    assert predicted.fit(X, broken).predict(X).widths == finite.widths
+    for transformer in (
+        scaled,
+        make_pipeline(scaled, FiniteUnitSelector()),
+        make_pipeline("passthrough"),
+    ):
+        wrapped = TransformedTargetLayers(MultiLevelOT(), transformer)
+        with pytest.raises(ValueError, match=r"NaN.*of y, layer 'b' have missing"):
+            wrapped.fit(X, broken)
+
+
+def test_errors_of_the_transformer_say_that_it_was_given_the_target(pair):
+    X, y = pair
+    _, broken = missing_unit(y)
+    wrapped = TransformedTargetLayers(MultiLevelOT(), FiniteUnitSelector()).fit(X, y)
+    with pytest.raises(ValueError, match=r"^Input contains NaN.*layer 'b'") as error:
+        wrapped.score(X, broken)
+    assert "y" in error.value.__notes__[0]
+    broken = LayerStack({"a": np.full((60, 2), np.nan)}, stimuli=y.stimuli)
+    with pytest.raises(ValueError, match="Each of the 2") as error:
+        wrapped.fit(X, broken)
+    assert "y" in error.value.__notes__[0]
+
+
+def test_nan_is_allowed_in_the_source_if_the_regressor_allows_it(pair):
+    scaler = LayerwiseTransformer(StandardScaler())
+    selecting = make_pipeline(FiniteUnitSelector(), MultiLevelOT())
+    for regressor, allowed in ((MultiLevelOT(), False), (selecting, True)):
+        wrapped = TransformedTargetLayers(regressor, scaler)
+        assert get_tags(wrapped).input_tags.allow_nan is allowed
