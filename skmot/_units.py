@@ -30,6 +30,9 @@ _TILE_ENTRIES = 200_000
 _KERNEL_ENTRIES = 16_000_000
 # Columns are selected in blocks of about this many entries (32 MB of float64).
 _BLOCK_ENTRIES = 4_000_000
+# Offset, in standard deviations, above which units that are not centred are compared in
+# float64: their cosine is 1 up to the inverse square of it.
+_LARGE_OFFSET = 30.0
 # Sums of squares in this range are not affected by overflow or underflow.
 _SMALLEST_SQUARES, _LARGEST_SQUARES = 1e-200, 1e300
 
@@ -289,6 +292,10 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
     if not centred:
         divisor = np.where(statistics.live, np.hypot(mean, divisor), np.inf)
         mean = shift = np.zeros_like(mean)
+        # In float32 the differences of such units would be rounding errors.
+        offsets = np.abs(statistics.mean) > _LARGE_OFFSET * statistics.deviation
+        if (offsets & statistics.live).any():
+            layer = _in_float64(layer)
     root = np.sqrt(layer.shape[0])
     norms, live = divisor * root, statistics.live
     if metric != "sqeuclidean":
@@ -301,6 +308,11 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
     divisor = np.where(live, layer_scale, np.inf)
     vectors = _transform(layer, mean, divisor, shift, live, dtype)
     return TuningCurves(vectors, (norms[live] / layer_scale) ** 2, 2.0)
+
+
+def _in_float64(layer):
+    xp = namespace_of(layer)
+    return xp.astype(layer, xp.float64, copy=False)
 
 
 def _root_mean_square(norms):

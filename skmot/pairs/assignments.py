@@ -4,11 +4,16 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from skmot._units import column_correlations, mean_over_units
-from skmot._utils.array_api import namespace_of, select, to_numpy
+from skmot._utils.array_api import namespace_of, numpy_dtype, select, to_numpy
 from skmot._utils.docstrings import shared_docs
 from skmot.base import PairMapping, Solution
 from skmot.metrics._assignments import match_best, match_one_to_one
-from skmot.pairs.maps import PlanMap, over_all_units
+from skmot.pairs.maps import (
+    PlanMap,
+    are_nearly_alike,
+    cost_from_differences,
+    over_all_units,
+)
 
 
 @shared_docs
@@ -77,7 +82,7 @@ class SemiMatching(PairMapping):
         to_source = _pair_up(sources, partners, correlations.shape)
         statistics = source.statistics, target.statistics
         return Solution(
-            cost=1.0 - score,
+            cost=_cost(score, to_source, source, target),
             maps=(
                 PlanMap(to_target, to_target.nnz),
                 PlanMap(to_source, to_source.nnz, to_source=True),
@@ -154,7 +159,7 @@ class OneToOneMatching(PairMapping):
         pairs, score = match_one_to_one(correlations)
         plan = _pair_up(*pairs, correlations.shape)
         return Solution(
-            cost=1.0 - score,
+            cost=_cost(score, plan, source, target),
             maps=(PlanMap(plan, plan.nnz), PlanMap(plan, plan.nnz, to_source=True)),
             attributes={
                 "coupling_": over_all_units(plan, source.statistics, target.statistics)
@@ -163,6 +168,13 @@ class OneToOneMatching(PairMapping):
 
     def _held_out_cost(self, source, target):
         return _mean_distance(self.coupling_, source, target)
+
+
+def _cost(score, plan, source, target):
+    """Return 1 - score, from differences if units are nearly alike."""
+    if are_nearly_alike(1.0 - score, numpy_dtype(source.curves.vectors)):
+        return cost_from_differences(plan, source.curves, target.curves)
+    return 1.0 - score
 
 
 def _pair_up(sources, targets, shape):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 
+from skmot._units import paired_squared_distances
 from skmot._utils.array_api import apply_plan
 
 
@@ -55,3 +56,33 @@ def over_all_units(plan, source, target):
         (plan.data, (rows[plan.row], columns[plan.col])),
         shape=(len(source.live), len(target.live)),
     ).tocsr()
+
+
+def cost_from_differences(plan, source, target):
+    """Compute <plan, costs> from the differences of matched units.
+
+    The cost of two units is |x - y|^2 (squared Euclidean) or |x - y|^2 / 2 of unit
+    vectors (1 - x . y). Summed so, costs keep their digits if units are nearly alike.
+
+    Parameters
+    ----------
+    plan : sparse array of shape (n_source_units, n_target_units)
+        Coupling between the units.
+    source, target : TuningCurves
+        The units.
+
+    Returns
+    -------
+    cost : float
+        At least 0.
+    """
+    plan = plan.tocoo()
+    squared = paired_squared_distances(
+        source.vectors, target.vectors, plan.row, plan.col
+    )
+    return float(plan.data @ squared) * source.weight / 2
+
+
+def are_nearly_alike(cost, dtype):
+    """Whether a cost that was computed from products lost half of its digits."""
+    return cost < np.sqrt(np.finfo(dtype).eps)

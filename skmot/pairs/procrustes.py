@@ -77,10 +77,13 @@ class Procrustes(PairMapping):
             _scale_units(part.curves.vectors, own)
             for part, own in zip((source, target), deviations, strict=True)
         )
-        rotation = align_orthogonally(X, Y)
-        cost = _cost(X, Y, rotation)
         xp = namespace_of(X, Y)
-        rotation = xp.astype(rotation, xp.result_type(X, Y), copy=False)
+        dtype = xp.result_type(X, Y)
+        # In float32 a few units of large variance hide the directions of the others.
+        X, Y = (xp.astype(part, xp.float64, copy=False) for part in (X, Y))
+        rotation = align_orthogonally(X, Y)
+        cost = squared_distance(X, Y, rotation)
+        rotation = xp.astype(rotation, dtype, copy=False)
         norms = [float(np.linalg.norm(part.statistics.deviation)) for part, _ in sides]
         return Solution(
             cost=cost,

@@ -12,6 +12,7 @@ from skmot._utils.array_api import (
     apply_plan,
     move_to_device_of,
     namespace_of,
+    numpy_dtype,
     select,
     to_numpy,
 )
@@ -25,7 +26,7 @@ from skmot._utils.orthogonal import (
 )
 from skmot._utils.sklearn import Interval, StrOptions
 from skmot.base import PairMapping, Solution, read_side_by_side
-from skmot.pairs.maps import over_all_units
+from skmot.pairs.maps import are_nearly_alike, over_all_units
 from skmot.transport import solve_transport
 
 ROTATION_METRICS = ("correlation", "sqeuclidean")
@@ -179,8 +180,11 @@ class RotationMatching(PairMapping):
             issues["duality gap"] = best.plan.duality_gap
         if not best.has_converged:
             issues["fall of J in the last round"] = best.last_fall
+        cost = best.error
+        if are_nearly_alike(cost, numpy_dtype(rotation)):
+            cost = _error(source.units, target.units, rotation, plan)
         return Solution(
-            cost=best.error,
+            cost=cost,
             maps=(
                 RotatedPlanMap(rotation, plan),
                 RotatedPlanMap(rotation, plan, to_source=True),
@@ -204,11 +208,16 @@ class RotationMatching(PairMapping):
 
     def _held_out_cost(self, source, target):
         plan = self._maps[1].plan
-        xp = namespace_of(source)
-        reconstructed = apply_plan(target, plan.T * plan.shape[0])
-        rotated = source @ move_to_device_of(source, self.rotation_)
-        error = xp.astype(rotated - reconstructed, xp.float64)
-        return float(xp.mean(error**2))
+        return _error(source, target, self.rotation_, plan)
+
+
+def _error(source, target, rotation, plan):
+    """Return the mean squared error of the rotated source, reconstructed by a plan."""
+    xp = namespace_of(source)
+    reconstructed = apply_plan(target, plan.T * plan.shape[0])
+    rotated = source @ move_to_device_of(source, rotation)
+    error = xp.astype(rotated - reconstructed, xp.float64)
+    return float(xp.mean(error**2))
 
 
 @dataclass(frozen=True)

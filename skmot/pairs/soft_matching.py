@@ -19,7 +19,12 @@ from skmot._utils.docstrings import shared_docs
 from skmot._utils.sklearn import Interval, StrOptions
 from skmot.base import PairMapping, Solution, read_side_by_side
 from skmot.layers.checks import check_layer
-from skmot.pairs.maps import PlanMap, over_all_units
+from skmot.pairs.maps import (
+    PlanMap,
+    are_nearly_alike,
+    cost_from_differences,
+    over_all_units,
+)
 from skmot.transport import match_tuning_curves
 
 
@@ -207,9 +212,11 @@ class SoftMatching(PairMapping):
                 _with_dead_units(np.sqrt(side.curves.offsets), side.statistics, 0.0)
                 for side in (source, target)
             )
+        cost = result.cost
+        if are_nearly_alike(cost, numpy_dtype(source.curves.vectors)):
+            cost = cost_from_differences(result.coupling, source.curves, target.curves)
         return Solution(
-            # Distances are not negative, but rounding can make a cost of 0 negative.
-            cost=max(result.cost / self.mass, 0.0),
+            cost=cost / self.mass,
             maps=(
                 self._map_by(result.coupling, target.statistics, result.matched[1]),
                 self._map_by(
