@@ -18,6 +18,7 @@ from skmot._utils.array_api import (
 )
 from skmot.exceptions import DeadUnitWarning
 from skmot.layers.checks import check_layer
+from skmot.layers.layout import layer_label
 from skmot.layers.stack import side_by_side
 from skmot.transport import TuningCurves
 
@@ -33,6 +34,8 @@ _BLOCK_ENTRIES = 4_000_000
 # Offset, in standard deviations, above which units that are not centred are compared in
 # float64: their cosine is 1 up to the inverse square of it.
 _LARGE_OFFSET = 30.0
+# A warning names at most this many layers.
+_LAYERS_NAMED = 5
 # Sums of squares in this range are not affected by overflow or underflow.
 _SMALLEST_SQUARES, _LARGEST_SQUARES = 1e-200, 1e300
 
@@ -676,7 +679,7 @@ def mean_over_units(correlations, where):
     return float(defined.mean())
 
 
-def warn_about_dead_units(dead_units, where, stacklevel):
+def warn_about_dead_units(dead_units, where, stacklevel, layouts=(None, None)):
     """Raise one warning about all constant units.
 
     Parameters
@@ -687,10 +690,12 @@ def warn_about_dead_units(dead_units, where, stacklevel):
         Names of the sides in the warning.
     stacklevel : int
         `stacklevel` of `warnings.warn`, which is called in this function.
+    layouts : tuple of (Layout or None), default=(None, None)
+        Layouts of both sides, for the names of the layers. None names no layers.
     """
     descriptions = [
-        f"{_count(dead)} unit(s) of {side}"
-        for dead, side in zip(dead_units, where, strict=True)
+        f"{_count(dead)} unit(s) of {side}{_name_layers(dead, layout)}"
+        for dead, side, layout in zip(dead_units, where, layouts, strict=True)
         if _count(dead) > 0
     ]
     if descriptions:
@@ -702,6 +707,23 @@ def warn_about_dead_units(dead_units, where, stacklevel):
             DeadUnitWarning,
             stacklevel=stacklevel,
         )
+
+
+def _name_layers(dead, layout):
+    """Return which layers have constant units, or nothing if there is one layer."""
+    if layout is None or len(layout.widths) == 1:
+        return ""
+    if not isinstance(dead, list):
+        # The layers form one population, and units are counted over all of them.
+        dead = np.split(dead, np.searchsorted(dead, np.cumsum(layout.widths)[:-1]))
+    having = [
+        layer_label(index, layout.names)
+        for index, part in enumerate(dead)
+        if _count(part) > 0
+    ]
+    shown = ", ".join(having[:_LAYERS_NAMED])
+    more = len(having) - _LAYERS_NAMED
+    return f" ({shown}{f' and {more} more' if more > 0 else ''})"
 
 
 def _count(dead):

@@ -11,6 +11,8 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial, update_wrapper
+from types import MethodType
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,7 +20,6 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmot._scores import DIRECTIONS, as_columns, layer_scores, pair_arrays
@@ -151,12 +152,25 @@ class RawPopulation:
 
 def _if_mapped(direction):
     """Make a method available if the estimator can reconstruct the given side."""
+    return partial(_MappedMethod, direction)
 
-    def check(estimator):
-        estimator._check_map(direction)
-        return True
 
-    return available_if(check)
+class _MappedMethod:
+    """Method that exists only if the estimator can reconstruct the given side.
+
+    Unlike with scikit-learn's `available_if`, the AttributeError itself says why not.
+    """
+
+    def __init__(self, direction, method):
+        self.direction = direction
+        self.method = method
+        update_wrapper(self, method)
+
+    def __get__(self, estimator, owner=None):
+        if estimator is None:
+            return self.method
+        estimator._check_map(self.direction)
+        return MethodType(self.method, estimator)
 
 
 class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
@@ -286,6 +300,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 # The stack: warn_about_dead_units, _report, fit, scikit-learn's
                 # wrapper, the caller.
                 stacklevel=5,
+                layouts=(self._source_layout, self._target_layout),
             )
         issues = self._convergence_issues
         for kind in dict.fromkeys(kind for kind, _ in issues):

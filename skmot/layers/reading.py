@@ -1,6 +1,7 @@
 """Functions that read layers from lists, dicts, DataFrames and arrays."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,10 @@ _REDUCTIONS = (
     "Reduce it to one row per stimulus first: average or flatten feature maps over "
     "space (`layer.mean(axis=(2, 3))`, `layer.reshape(len(layer), -1)`), average or "
     "select tokens (`layer.mean(axis=1)`, `layer[:, -1]`), average repeats "
-    "(`layer.mean(axis=1)`)."
+    "(`layer.mean(axis=1)`). Or take positions as stimuli and channels as units "
+    "(`np.moveaxis(layer, 1, -1).reshape(-1, n_channels)`), and tokens as stimuli, "
+    "without those of the padding (`layer[attention_mask]`, a boolean mask). If the "
+    "first axis is the layer, pass `list(array)`."
 )
 
 
@@ -85,6 +89,7 @@ def read_layers(given, stack_type, allow_vector=False):
     reading : Reading
         The layers, without copies.
     """
+    check_no_path(given, "The layers are")
     # A `dok_array` is also a dict and a DataFrame is similar to one, so they are
     # checked first.
     if issparse(given):
@@ -107,6 +112,8 @@ def read_layers(given, stack_type, allow_vector=False):
 
 def _check_no_vectors(given):
     """Raise where a list holds vectors: layers of one unit, or rows of one layer."""
+    for part in given:
+        check_no_path(part, "A layer is")
     if all(hasattr(part, "shape") and _dimensions(part) == 1 for part in given):
         raise ValueError(
             f"Got a list of {len(given)} vectors of {len(given[0])} numbers. Layers "
@@ -210,8 +217,18 @@ def _read_two_level_frame(frame):
     )
 
 
+def check_no_path(given, what):
+    """Raise an error for the path of a file, because layers are arrays."""
+    if isinstance(given, str | PathLike):
+        raise TypeError(
+            f"{what} the path {str(given)!r}, not an array. Open the file first: "
+            f'`np.load(path, mmap_mode="r")` reads only what is needed.'
+        )
+
+
 def as_2d(layer, where):
     """Read one array, or raise if it is not two-dimensional."""
+    check_no_path(layer, f"{where} is")
     if _dimensions(layer) > 2:
         raise ValueError(
             f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "

@@ -125,9 +125,13 @@ class LayerStack:
     (2, 3)
     """
 
-    # Python would iterate over the stimuli of a stack, because it has a length and can
-    # be indexed. A user who writes `for layer in stack` means the layers.
-    __iter__ = None
+    def __iter__(self):
+        # Python would iterate over the stimuli of a stack, because it has a length and
+        # can be indexed. A user who writes `for layer in stack` means the layers.
+        raise TypeError(
+            "A LayerStack is not iterable, because indexing selects stimuli. For the "
+            "layers write `for layer in stack.layers`."
+        )
 
     # Of stacks that were pickled before they had them.
     _row_numbers = None
@@ -646,7 +650,8 @@ def align_stimuli(*stacks):
             )
             raise ValueError(
                 f"Stack {number} has the stimulus {repeated!r} more than once: average "
-                "its repeats or select one of them first."
+                "its repeats with `skmot.preprocessing.average_repeats`, or select one "
+                "of them, first."
             )
         positions.append(position)
     common = [

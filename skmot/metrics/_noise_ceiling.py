@@ -1,5 +1,6 @@
 """Noise ceilings of units, and scores corrected for them."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -58,6 +59,12 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
         if `groups` is missing, has a wrong length, or is given for three dimensions; or
         if responses are not finite numbers.
 
+    Warns
+    -----
+    UserWarning
+        If an array of three dimensions has more repeats than stimuli, as if its first
+        two axes were exchanged.
+
     See Also
     --------
     ceiling_from_ncsnr : Noise ceiling from a published signal-to-noise ratio.
@@ -115,6 +122,15 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
                 f"`repeats` has {n_repeats} repeat(s) of {n_stimuli} stimuli, while at "
                 "least 2 are required: without repeats, signal and noise cannot be "
                 "separated."
+            )
+        if n_repeats > n_stimuli:
+            warnings.warn(
+                f"`repeats` has shape {np.shape(repeats)}, so {n_repeats} repeats of "
+                f"{n_stimuli} stimuli. If the first axis is the stimulus, pass "
+                "`np.swapaxes(repeats, 0, 1)`.",
+                UserWarning,
+                # The stack: this function, scikit-learn's wrapper, the caller.
+                stacklevel=3,
             )
         trials = check_layer(np.reshape(repeats, (-1, n_units)), "repeats")
         codes = np.tile(np.arange(n_stimuli), n_repeats)

@@ -472,7 +472,8 @@ default="transport"
         estimators need an integer `random_state`. Damaged entries and read-only
         folders raise a warning, and their pairs are fitted again. New versions of skmot
         and scikit-learn are detected, but changes to the code of other inner estimators
-        are not: empty the folder after such a change.
+        are not: empty the folder after such a change. The entries are pickles: trust
+        the folder like code.
     random_state : int, RandomState instance or None, default=None
         Controls the permutation for `strategy="permuted"`. Pass an int for reproducible
         output across multiple function calls.

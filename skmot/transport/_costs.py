@@ -152,8 +152,15 @@ class CostMatrix:
 
 
 def _check_costs(costs):
+    if np.ma.is_masked(costs):
+        raise ValueError(
+            "`costs` has masked entries. Give pairs that must not be matched a cost "
+            "above the others."
+        )
     if not (hasattr(costs, "__array_namespace__") or hasattr(costs, "device")):
         costs = np.asarray(costs)
+    if isinstance(costs, np.ndarray) and costs.dtype.kind not in "biufcO":
+        raise ValueError(f"`costs` must be numbers; got {costs.dtype}.")
     if costs.ndim != 2 or 0 in costs.shape:
         raise ValueError(
             "`costs` must be two-dimensional and not empty; got shape "

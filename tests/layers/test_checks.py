@@ -294,7 +294,7 @@ def test_equal_costs_are_the_cost(estimator):
 
 def test_some_constant_units_are_warned_of_once(estimator):
     dead = with_layer(SOURCE, "V2", V2 * [1, 0, 1, 0] + 0.1)
-    with pytest.warns(DeadUnitWarning, match="of X are constant") as caught:
+    with pytest.warns(DeadUnitWarning, match=r"of X.* are constant") as caught:
         estimator.fit(dead, TARGET)
     assert len(caught) == 1
     alive = estimator.cost_

@@ -1,5 +1,7 @@
 """Layers are read from lists, dicts, DataFrames and arrays."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -267,3 +269,39 @@ def test_a_transposed_assembly_is_an_error(v1):
         ValueError, match=r"array\.transpose\('presentation', 'neuroid'\)"
     ):
         LayerStack([named.T])
+
+
+@pytest.mark.parametrize("path", ["responses.npy", Path("folder") / "responses.npy"])
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda path: path,
+        lambda path: [path],
+        lambda path: {"V1": path},
+        lambda path: [np.ones((N, 2)), path],
+    ],
+    ids=["alone", "list", "dict", "beside an array"],
+)
+def test_paths_are_refused_with_the_way_to_open_them(give, path):
+    with pytest.raises(TypeError, match=r"`np.load\(path, mmap_mode=\"r\"\)`") as error:
+        LayerStack(give(path))
+    assert repr(str(path)) in str(error.value)
+
+
+def test_hints_for_more_dimensions_are_code_that_runs(v1):
+    with pytest.raises(ValueError, match="dim 4") as error:
+        LayerStack([np.ones((N, 3, 4, 5))])
+    for hint in (
+        "np.moveaxis(layer, 1, -1).reshape(-1, n_channels)",
+        "layer[attention_mask]",
+        "list(array)",
+    ):
+        assert f"`{hint}`" in str(error.value)
+    # Each gives what the sentence says.
+    layer = np.arange(N * 3 * 4 * 5.0).reshape(N, 3, 4, 5)
+    positions = np.moveaxis(layer, 1, -1).reshape(-1, 3)
+    assert np.array_equal(positions[7], layer[0, :, 1, 2])
+    tokens, attention_mask = layer[:, :, 0], np.ones((N, 3), dtype=bool)
+    attention_mask[0, 2] = False
+    assert LayerStack([tokens[attention_mask]]).shape == (3 * N - 1, 5)
+    assert LayerStack(list(np.ones((2, N, 4)))).widths == (4, 4)

@@ -97,7 +97,7 @@ def test_array_of_a_stack_is_never_a_view(v1):
 
 
 def test_stack_is_not_iterated(stack):
-    with pytest.raises(TypeError, match="not iterable"):
+    with pytest.raises(TypeError, match=r"`for layer in stack\.layers`"):
         iter(stack)
     with pytest.raises(TypeError, match="not iterable"):
         operator.contains(stack, "V1")

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -287,3 +289,13 @@ def test_given_scores_are_not_changed_or_shared():
 def test_what_cannot_be_corrected_is_an_error(scores, ceilings, threshold, message):
     with pytest.raises(ValueError, match=message):
         corrected_scores(scores, ceilings, threshold=threshold)
+
+
+def test_exchanged_axes_of_repeats_and_stimuli_are_warned_of():
+    repeats = np.random.default_rng(0).normal(size=(30, 4, 3))
+    with pytest.warns(UserWarning, match=r"`np.swapaxes\(repeats, 0, 1\)`") as caught:
+        noise_ceiling(repeats, random_state=0)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        noise_ceiling(np.swapaxes(repeats, 0, 1), random_state=0)

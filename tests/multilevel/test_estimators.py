@@ -314,7 +314,7 @@ def test_an_inner_estimator_without_a_map_leaves_a_cost_and_a_coupling():
         assert not hasattr(mot, method)
     with pytest.raises(AttributeError) as error:
         mot.predict(X)
-    assert "CostOnly has no `predict`" in str(error.value.__cause__)
+    assert "CostOnly has no `predict`" in str(error.value)
     assert not is_regressor(mot)
     assert get_tags(mot).regressor_tags is None
     assert is_regressor(MultiLevelOT())
@@ -559,3 +559,16 @@ def test_folds_that_can_be_read_only_once_are_refused():
     assert listed.fit(X, y).cost_ == first
     with pytest.raises(ValueError, match=r"`cost_cv` has no folds"):
         MultiLevelOT(cost_cv=[]).fit(X, y)
+
+
+@pytest.mark.parametrize("estimator", [MultiLevelOT(), SoftMatching()], ids=repr)
+def test_warning_about_dead_units_names_their_layers(estimator):
+    rng = np.random.default_rng(0)
+    layers = {name: rng.normal(size=(20, 3)) for name in ("V1", "V4", "IT")}
+    layers["V4"][:, 1] = layers["IT"][:, 2] = 7.0
+    with pytest.warns(DeadUnitWarning, match=r"2 unit\(s\) of X \(.*'V4', .*'IT'\)"):
+        estimator.fit(layers, [rng.normal(size=(20, 4))])
+    many = rng.normal(size=(8, 20, 3))
+    many[:, :, 0] = 0.0
+    with pytest.warns(DeadUnitWarning, match="8 .* of y .*layer 4 and 3 more"):
+        estimator.fit([rng.normal(size=(20, 4))], list(many))

@@ -385,3 +385,19 @@ def test_costs_in_blocks_of_rows_have_the_plan_of_those_in_one_block():
     assert (in_blocks.flow != whole.flow).nnz == 0
     for one, other in zip(whole.potentials, in_blocks.potentials, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("costs", "match"),
+    [
+        (np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], [[1, 0], [0, 0]]), "masked"),
+        ([["1", "2"], ["3", "4"]], "must be numbers"),
+        (np.array([[1, 2], [3, 4]], "M8[Y]"), "must be numbers"),
+        (np.array([[1, 2], [3, 4]], "m8[s]"), "must be numbers"),
+        (np.array([[b"1", b"2"], [b"3", b"4"]]), "must be numbers"),
+    ],
+    ids=["masked", "digit strings", "dates", "durations", "bytes"],
+)
+def test_costs_that_are_not_numbers_are_refused(costs, match):
+    with pytest.raises(ValueError, match=match):
+        solve_transport(costs)
