@@ -715,6 +715,7 @@ def _name_layers(dead, layout):
         return ""
     if not isinstance(dead, list):
         # The layers form one population, and units are counted over all of them.
+        dead = to_numpy(dead)
         dead = np.split(dead, np.searchsorted(dead, np.cumsum(layout.widths)[:-1]))
     having = [
         layer_label(index, layout.names)
