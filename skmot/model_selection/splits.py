@@ -21,7 +21,38 @@ from skmot.layers.labels import as_labels, labels_repeat, list_labels
 from skmot.layers.sides import as_stack
 
 
-class StimulusKFold(GroupKFold):
+class _StimulusSplitter:
+    """Splitter whose groups are the stimulus labels of the rows."""
+
+    def split(self, X, y=None, groups=None):
+        """Generate indices of training and of held-out rows.
+
+        Parameters
+        ----------
+        X : LayerStack or array-like of shape (n_rows, n_units)
+            Data to split. Only the number of rows is used.
+        y : object
+            Ignored.
+        groups : array-like of shape (n_rows,), default=None
+            Stimulus of each row. None uses the stimulus labels of X or y.
+
+        Returns
+        -------
+        splits : iterator of pairs of ndarray of int
+            Indices of the training rows and of the held-out rows of each split.
+
+        Raises
+        ------
+        ValueError
+            If groups are missing, do not have one label for each row, or are too few
+            for the folds or the sizes of the parts.
+        """
+        return super().split(
+            X, None, read_groups(groups_of(groups, X, y), num_samples(X))
+        )
+
+
+class StimulusKFold(_StimulusSplitter, GroupKFold):
     """K-fold cross-validation that keeps all rows of a stimulus in the same fold.
 
     This is :class:`~sklearn.model_selection.GroupKFold` of scikit-learn, for rows that
@@ -57,35 +88,8 @@ class StimulusKFold(GroupKFold):
     [2 3 4 5] [0 1]
     """
 
-    def split(self, X, y=None, groups=None):
-        """Generate indices of training and of held-out rows.
 
-        Parameters
-        ----------
-        X : LayerStack or array-like of shape (n_rows, n_units)
-            Data to split. Only the number of rows is used.
-        y : object
-            Ignored.
-        groups : array-like of shape (n_rows,), default=None
-            Stimulus of each row. None uses the stimulus labels of X or y.
-
-        Returns
-        -------
-        splits : iterator of pairs of ndarray of int
-            Indices of the training rows and of the held-out rows of each split.
-
-        Raises
-        ------
-        ValueError
-            If groups are missing, do not have one label for each row, or are fewer than
-            the folds.
-        """
-        return super().split(
-            X, None, read_groups(groups_of(groups, X, y), num_samples(X))
-        )
-
-
-class StimulusShuffleSplit(GroupShuffleSplit):
+class StimulusShuffleSplit(_StimulusSplitter, GroupShuffleSplit):
     """Random splits that keep all rows of a stimulus in the same part.
 
     This is :class:`~sklearn.model_selection.GroupShuffleSplit` of scikit-learn.
@@ -118,33 +122,6 @@ class StimulusShuffleSplit(GroupShuffleSplit):
     ...     print(train, test)
     [0 1 2 3] [4 5]
     """
-
-    def split(self, X, y=None, groups=None):
-        """Generate indices of training and of held-out rows.
-
-        Parameters
-        ----------
-        X : LayerStack or array-like of shape (n_rows, n_units)
-            Data to split. Only the number of rows is used.
-        y : object
-            Ignored.
-        groups : array-like of shape (n_rows,), default=None
-            Stimulus of each row. None uses the stimulus labels of X or y.
-
-        Returns
-        -------
-        splits : iterator of pairs of ndarray of int
-            Indices of the training rows and of the held-out rows of each split.
-
-        Raises
-        ------
-        ValueError
-            If groups are missing, do not have one label for each row, or are too few
-            for the sizes of the parts.
-        """
-        return super().split(
-            X, None, read_groups(groups_of(groups, X, y), num_samples(X))
-        )
 
 
 def train_validation_test_split(
