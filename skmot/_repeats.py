@@ -1,58 +1,10 @@
-"""Functions for repeated trials of stimuli: averages and split-half reliability."""
+"""Reliability of units, from repeated trials of stimuli."""
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from skmot._units import column_blocks, column_correlations, constant_units
-from skmot.layers.labels import list_labels
-
-
-def stimulus_codes(labels):
-    """Convert stimulus labels to numbers, in the order of their first occurrence.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_trials,)
-        Stimulus label of each trial. Trials with equal labels are repeats of one
-        stimulus.
-
-    Returns
-    -------
-    codes : ndarray of int of shape (n_trials,)
-        Index of each trial's stimulus, starting at 0.
-    """
-    numbers = {}
-    return np.array(
-        [numbers.setdefault(label, len(numbers)) for label in list_labels(labels)],
-        dtype=np.intp,
-    )
-
-
-def average_trials(layer, codes):
-    """Average the trials of each stimulus.
-
-    Parameters
-    ----------
-    layer : ndarray of shape (n_trials, n_units)
-        Finite responses, float32 or float64.
-    codes : ndarray of int of shape (n_trials,)
-        Index of each trial's stimulus, from `stimulus_codes`.
-
-    Returns
-    -------
-    averages : ndarray of shape (n_stimuli, n_units)
-        Averages, computed in float64 and returned in the precision of the layer.
-    """
-    _, first = np.unique(codes, return_index=True)
-    averaging = _averaging_matrix(codes, np.bincount(codes))
-    averages = np.empty((len(first), layer.shape[1]), dtype=layer.dtype)
-    for part in column_blocks(layer):
-        block = layer[:, part].astype(np.float64)
-        # The first trial of each stimulus is subtracted. Otherwise, rounding errors
-        # would change the mean of equal values, and constant units would vary.
-        reference = block[first]
-        averages[:, part] = reference + averaging @ (block - reference[codes])
-    return averages
+from skmot._utils.array_api import to_numpy
 
 
 def split_half_reliability(trials, codes, n_halves, random, repeats=None):
@@ -67,10 +19,10 @@ def split_half_reliability(trials, codes, n_halves, random, repeats=None):
 
     Parameters
     ----------
-    trials : ndarray of shape (n_trials, n_units)
+    trials : array of shape (n_trials, n_units)
         Finite responses, float32 or float64.
     codes : ndarray of int of shape (n_trials,)
-        Index of each trial's stimulus, from `stimulus_codes`.
+        Index of each trial's stimulus, starting at 0.
     n_halves : int
         Number of random splits.
     random : RandomState
@@ -91,6 +43,7 @@ def split_half_reliability(trials, codes, n_halves, random, repeats=None):
     ValueError
         If fewer than two stimuli have two trials.
     """
+    trials = to_numpy(trials)
     counts = np.bincount(codes)
     halves = counts // 2
     repeated = halves > 0

@@ -58,6 +58,11 @@ class FileReference:
             dtype=base.dtype,
         )
 
+    @staticmethod
+    def opened(base):
+        """Return the array that a reference refers to, or what is no reference."""
+        return base.open() if isinstance(base, FileReference) else base
+
     def open(self):
         """Return the array, memory-mapped in read-only mode."""
         buffer = np.memmap(

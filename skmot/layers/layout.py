@@ -74,6 +74,10 @@ class Layout:
         """Yield the arrays of a stack with this layout, named by `where`."""
         return stack._leaves(self.where)
 
+    def trial_leaves(self, stack):
+        """Yield the trials of a stack with this layout, named by `where`."""
+        return stack._trial_leaves(self.where)
+
     def nest(self, values):
         """Arrange values, one per array, in lists that are nested like the layers."""
         return nest(values, self.structure)

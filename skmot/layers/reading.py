@@ -9,8 +9,10 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from skmot._utils.array_api import as_array, is_foreign, namespace_of
-from skmot.layers.labels import as_labels, check_same_stimuli
+from skmot.layers.labelled import is_frame, read_rows, read_unit_names, unit_names_of
+from skmot.layers.labels import check_same_stimuli
 from skmot.layers.layout import layer_label
+from skmot.layers.stored import StoredLayer
 
 _REDUCTIONS = (
     "Reduce it to one row per stimulus first: average or flatten feature maps over "
@@ -94,7 +96,7 @@ def read_layers(given, stack_type, allow_vector=False):
     # checked first.
     if issparse(given):
         return _read_one(given, allow_vector)
-    if _is_frame(given):
+    if is_frame(given):
         if given.columns.nlevels > 1:
             return _read_two_level_frame(given)
         return _read_one(given, allow_vector)
@@ -135,7 +137,7 @@ def _read_many(layers, kind, stack_type, names=None):
         else:
             base = as_2d(layer, name)
             base_labels, base_numbers = read_rows(layer)
-            unit_names.append(_read_unit_names(layer))
+            unit_names.append(read_unit_names(layer))
         bases.append(base)
         if base_labels is not None:
             check_same_stimuli(labels, base_labels, "the layers before it", name)
@@ -161,7 +163,7 @@ def _has_layers(layer):
     """Whether a layer has layers itself: dict, two-level DataFrame or nested list."""
     if issparse(layer):
         return False
-    if _is_frame(layer):
+    if is_frame(layer):
         return layer.columns.nlevels > 1
     if isinstance(layer, LazyLayers):
         return True
@@ -184,7 +186,7 @@ def _read_one(given, allow_vector):
         "array",
         stimuli=labels,
         row_numbers=numbers,
-        unit_names=[_read_unit_names(given)],
+        unit_names=[read_unit_names(given)],
     )
 
 
@@ -208,7 +210,7 @@ def _read_two_level_frame(frame):
         stimuli=labels,
         row_numbers=numbers,
         unit_names=[
-            _unit_names_of(frame.columns[positions].get_level_values(1))
+            unit_names_of(frame.columns[positions].get_level_values(1))
             for positions in columns
         ],
         # The columns of a layer need not be adjacent. Reconstructions are sorted by
@@ -234,6 +236,8 @@ def as_2d(layer, where):
             f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "
             f"{where} must be (n_stimuli, n_units). {_REDUCTIONS}"
         )
+    if _dimensions(layer) == 2 and StoredLayer.is_stored(layer):
+        return StoredLayer(layer)
     return _as_array(layer, where)
 
 
@@ -273,149 +277,3 @@ def _dimensions(given):
     if hasattr(given, "__array__"):
         return np.ndim(np.asarray(given))
     return 0
-
-
-def _is_frame(given):
-    return hasattr(given, "columns") and hasattr(given, "iloc")
-
-
-def read_rows(given):
-    """Read what a DataFrame or DataArray says of its rows.
-
-    Parameters
-    ----------
-    given : object
-        Layer as the user gave it.
-
-    Returns
-    -------
-    labels : ndarray of shape (n_stimuli,) or None
-        Names of the stimuli: any index except unnamed whole numbers.
-    numbers : ndarray of shape (n_stimuli,) or None
-        Row numbers: an index of whole numbers without a name.
-    """
-    index = _row_index(given)
-    if index is None:
-        return None, None
-    if index.nlevels == 1 and index.name is None and index.dtype.kind in "iu":
-        return None, index.to_numpy()
-    return as_labels(index), None
-
-
-def _row_index(given):
-    """Return the pandas index of the rows, or None."""
-    if hasattr(given, "iloc"):
-        return given.index
-    if not _is_data_array(given) or not given.dims:
-        return None
-    _check_not_transposed(given)
-    rows = given.dims[0]
-    index = given.indexes.get(rows)
-    if index is not None:
-        # xarray names every index after its dimension: numbers stay numbers.
-        is_numbering = index.nlevels == 1 and index.dtype.kind in "iu"
-        return index.rename(None) if is_numbering and index.name == rows else index
-    along = [name for name in given.coords if given.coords[name].dims == (rows,)]
-    if len(along) == 1:
-        return given.coords[along[0]].to_index().rename(along[0])
-    if along:
-        raise ValueError(
-            f"The DataArray has the coordinates {along} along {rows!r}, and none is "
-            f"its index. Say which one names the stimuli: `stimuli={along[0]!r}`."
-        )
-    return None
-
-
-def read_coordinate(layers, name):
-    """Take the labels of rows from a named coordinate or index level.
-
-    Parameters
-    ----------
-    layers : DataArray, DataFrame, or list or dict of them
-        Layers that have the coordinate along their rows.
-    name : str
-        Name of the coordinate, or of a level of the index.
-
-    Returns
-    -------
-    layers : as given
-        The layers, without what else is known of their rows.
-    labels : ndarray of shape (n_stimuli,)
-        The labels.
-    """
-    if isinstance(layers, Mapping) and not _is_frame(layers):
-        read = {key: read_coordinate(part, name) for key, part in layers.items()}
-        labels = [own for _, own in read.values()]
-        layers = {key: part for key, (part, _) in read.items()}
-    elif isinstance(layers, list | tuple):
-        read = [read_coordinate(part, name) for part in layers]
-        labels = [own for _, own in read]
-        layers = [part for part, _ in read]
-    elif _is_data_array(layers):
-        along = layers.dims[:1]
-        others = [c for c in layers.coords if layers.coords[c].dims == along]
-        if name not in layers.coords or layers.coords[name].dims != along:
-            raise ValueError(
-                f"`stimuli={name!r}` is no coordinate along the rows, {along[0]!r}: "
-                f"there are {others}."
-            )
-        labels = [as_labels(layers.coords[name].to_numpy())]
-        layers = layers.drop_vars(others)
-    elif hasattr(layers, "iloc") and name in layers.index.names:
-        labels = [as_labels(layers.index.get_level_values(name))]
-        layers = layers.reset_index(drop=True)
-    else:
-        raise ValueError(
-            f"`stimuli={name!r}` names a coordinate of DataArrays or an index level of "
-            "DataFrames; the layers have none of that name. Labels are given as one "
-            "label per stimulus."
-        )
-    for number, own in enumerate(labels):
-        check_same_stimuli(labels[0], own, "the first layer", f"layer {number}")
-    return layers, labels[0]
-
-
-def _is_data_array(given):
-    return hasattr(given, "coords") and hasattr(given, "dims")
-
-
-# Words in the names of dimensions and coordinates of stimuli, and of units.
-_STIMULUS_WORDS = ("stimul", "presentation", "image", "trial")
-_UNIT_WORDS = ("neuroid", "neuron", "unit", "voxel", "channel")
-
-
-def _check_not_transposed(array):
-    """Raise if the coordinates of a DataArray say that its rows are units."""
-    if len(array.dims) != 2:
-        return
-    first, second = (
-        [str(dim), *(str(n) for n in array.coords if array.coords[n].dims == (dim,))]
-        for dim in array.dims
-    )
-    units_first = any(word in name for name in first for word in _UNIT_WORDS)
-    stimuli_second = any(word in name for name in second for word in _STIMULUS_WORDS)
-    if units_first and stimuli_second:
-        raise ValueError(
-            f"The DataArray has the dimensions {tuple(array.dims)}, so its rows are "
-            "units: layers must be (n_stimuli, n_units). Write "
-            f"`array.transpose({array.dims[1]!r}, {array.dims[0]!r})`."
-        )
-
-
-def _read_unit_names(given):
-    """Read unit names from columns, or from a unique coordinate of a DataArray."""
-    if _is_frame(given):
-        return _unit_names_of(given.columns)
-    if _is_data_array(given) and len(given.dims) == 2:
-        index = given.indexes.get(given.dims[1])
-        if index is not None and index.is_unique:
-            return _unit_names_of(index)
-    return None
-
-
-def _unit_names_of(columns):
-    """Return names of units; the default columns 0, 1, 2, ... are none."""
-    is_numbered = columns.nlevels == 1 and columns.dtype.kind in "iu"
-    if is_numbered and np.array_equal(columns.to_numpy(), np.arange(len(columns))):
-        return None
-    return as_labels(columns)

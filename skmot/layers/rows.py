@@ -75,10 +75,10 @@ def check_rows(key, n_rows):
         )
     # Small integer types cannot hold `rows + n_rows`.
     rows = rows.astype(np.intp)
-    return _simplify(np.where(rows < 0, rows + n_rows, rows))
+    return simplify(np.where(rows < 0, rows + n_rows, rows))
 
 
-def _simplify(rows):
+def simplify(rows):
     """Convert consecutive row numbers to a range, so that indexing gives a view."""
     if rows.size and rows[-1] - rows[0] == rows.size - 1 and np.all(np.diff(rows) == 1):
         return range(int(rows[0]), int(rows[-1]) + 1)
@@ -103,8 +103,8 @@ def compose_rows(base_rows, rows):
     if isinstance(base_rows, range):
         if isinstance(rows, range):
             return base_rows[as_index(rows)] if len(rows) else range(0)
-        return _simplify(base_rows.start + base_rows.step * rows)
-    return _simplify(base_rows[as_index(rows)])
+        return simplify(base_rows.start + base_rows.step * rows)
+    return simplify(base_rows[as_index(rows)])
 
 
 def as_index(rows):

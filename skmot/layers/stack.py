@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from skmot._utils.array_api import (
     NUMPY,
@@ -13,19 +14,34 @@ from skmot._utils.array_api import (
     device_reference,
     is_foreign,
     namespace_of,
-    select,
 )
 from skmot.layers.files import FileReference
+from skmot.layers.labelled import read_coordinate, split_by_layer
 from skmot.layers.labels import as_labels, join_labels, list_labels
 from skmot.layers.layout import layer_label
+from skmot.layers.lazy import (
+    LazyLayer,
+    SelectedRows,
+    SelectedUnits,
+    compact_rows,
+    is_in_file,
+    repeats_of,
+    sample_of,
+    take_rows,
+)
 from skmot.layers.reading import (
     LazyLayers,
     Reading,
     as_2d,
-    read_coordinate,
     read_layers,
 )
-from skmot.layers.rows import as_index, check_rows, compose_rows
+from skmot.layers.rows import as_index, check_rows, compose_rows, simplify
+from skmot.layers.trials import (
+    Repeats,
+    TrialAverages,
+    numeric_trials,
+    stimulus_codes,
+)
 
 
 class Leaf(NamedTuple):
@@ -64,7 +80,9 @@ class LayerStack:
         A list of layers, each array-like of shape (n_stimuli, n_units); a dict of
         layers, whose keys are their names; a DataFrame with two-level columns (layer,
         unit); or one array, for a single layer. A layer may itself be a stack (or a
-        list or dict of layers), to nest checkpoints, runs or subjects.
+        list or dict of layers), to nest checkpoints, runs or subjects. Memory maps,
+        HDF5 datasets and zarr arrays stay in their files: only requested rows are read,
+        and a stack is pickled with references to the files.
     names : sequence of hashable, default=None
         Names of the layers. None uses the keys of a dict, the columns of a DataFrame or
         the names of a stack. Other layers have no names.
@@ -92,6 +110,15 @@ class LayerStack:
         Labels of the stimuli.
     unit_names : list
         Names of the units of each layer or None, nested like the layers.
+    has_trials : bool
+        Whether the rows are averages of trials, see :meth:`from_trials`.
+    trials : LayerStack of shape (n_all_trials, n_units)
+        The single trials of the rows, row by row. This attribute and the next two
+        exist only for stacks that have trials.
+    trial_rows : ndarray of int of shape (n_all_trials,)
+        Row of this stack that each trial belongs to.
+    n_trials : ndarray of int of shape (n_stimuli,)
+        Number of trials of each row.
     shape : tuple of int
         Number of stimuli and total number of units.
 
@@ -135,6 +162,8 @@ class LayerStack:
 
     # Of stacks that were pickled before they had them.
     _row_numbers = None
+    # Whether the layers were transformed from averages, so that trials are lost.
+    _trials_were_dropped = False
 
     def __init__(self, layers, names=None, stimuli=None, unit_names=None):
         if isinstance(stimuli, str):
@@ -154,6 +183,129 @@ class LayerStack:
                 )
         if unit_names is not None:
             self._unit_names = _check_unit_names(unit_names, self._bases, self._names)
+
+    @classmethod
+    def from_trials(cls, layers, stimuli=None, names=None, unit_names=None):
+        """Return a stack of averages over trials, which keeps the trials.
+
+        The stack has one row per distinct stimulus, in the order of first appearance.
+        Each layer is the average over the trials of each stimulus. Indexing selects
+        stimuli with all their trials, so that no split can separate them.
+
+        Parameters
+        ----------
+        layers : list, dict, DataFrame, array-like or LayerStack
+            Layers of single trials, each of shape (n_trials, n_units), as for the
+            class.
+        stimuli : array-like of shape (n_trials,), default=None
+            Label of the stimulus of each trial, as for the class. Trials with equal
+            labels are repeats of one stimulus. Stimuli may differ in their number of
+            trials.
+        names : sequence of hashable, default=None
+            Names of the layers, as for the class.
+        unit_names : list, default=None
+            Names of the units of each layer, as for the class.
+
+        Returns
+        -------
+        stack : LayerStack of shape (n_stimuli, n_units)
+            Averages, computed in float64 and returned in float32 if the trials have
+            this precision or a lower one, otherwise in float64. In memory, they are
+            computed once and shared by all parts of the stack. If the trials are in a
+            file, only those of the requested stimuli are read.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels, the layers have trials of their own already, or
+            trials are not numeric; and for the same reasons as the class.
+
+        See Also
+        --------
+        skmot.preprocessing.average_repeats : The averages without the trials.
+        skmot.preprocessing.ReliabilitySelector : Selects units by their trials.
+        skmot.metrics.noise_ceiling : Noise ceilings from the trials.
+
+        Examples
+        --------
+        >>> from skmot import LayerStack
+        >>> trials = {"V1": [[1.0], [5.0], [3.0]]}
+        >>> stack = LayerStack.from_trials(trials, stimuli=["cat", "dog", "cat"])
+        >>> stack
+        LayerStack(2 stimuli, 1 layer: V1 (1 units))
+        >>> stack.layer("V1").ravel().tolist()  # averages of "cat" and "dog"
+        [2.0, 5.0]
+        >>> stack[:1].trials.layer("V1").ravel().tolist()  # trials of "cat"
+        [1.0, 3.0]
+        """
+        trials = cls(layers, names=names, stimuli=stimuli, unit_names=unit_names)
+        if trials.stimuli is None:
+            raise ValueError(
+                "The layers have no stimulus labels, so which trials are repeats of "
+                "one stimulus is not known: give `stimuli`, one label per trial."
+            )
+        codes = stimulus_codes(trials.stimuli)
+        _, first = np.unique(codes, return_index=True)
+        averages = trials._averaged(Repeats.of_codes(codes), "the layers")
+        return averages.with_stimuli(trials.stimuli[first])
+
+    @classmethod
+    def from_xarray(cls, array, layer="region", stimulus="stimulus_id", unit=None):
+        """Return a stack of the parts of a DataArray, such as brain regions.
+
+        The default coordinates are those of Brain-Score's assemblies [1]_.
+
+        Parameters
+        ----------
+        array : xarray.DataArray
+            Responses. It has one dimension of stimuli and one of units, in any order,
+            and possibly others of length 1. The coordinates tell which is which.
+        layer : str, default="region"
+            Coordinate along the units that names the layer of each unit.
+        stimulus : str, default="stimulus_id"
+            Coordinate along the stimuli that labels them. If labels repeat, each row
+            is a trial: pass the result to :meth:`from_trials`.
+        unit : str, default=None
+            Coordinate along the units that names them. None uses "neuroid_id", or else
+            the index of the units, if it has a different name for each unit.
+
+        Returns
+        -------
+        stack : LayerStack
+            The layers in the order of their first unit, with labels of the stimuli and
+            names of the units.
+
+        Raises
+        ------
+        ValueError
+            If a coordinate is missing or along the wrong dimension, the array has
+            another dimension, a label is missing, or `unit` does not tell units apart.
+        TypeError
+            If `array` is no DataArray.
+
+        References
+        ----------
+        .. [1] M. Schrimpf, J. Kubilius, M. J. Lee, et al. Integrative benchmarking to
+           advance neurally mechanistic models of human intelligence. Neuron, 2020.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xarray as xr
+        >>> from skmot import LayerStack
+        >>> array = xr.DataArray(
+        ...     np.ones((3, 4)),
+        ...     dims=("neuroid", "presentation"),
+        ...     coords={
+        ...         "region": ("neuroid", ["V4", "IT", "IT"]),
+        ...         "stimulus_id": ("presentation", ["cat", "dog", "owl", "eel"]),
+        ...     },
+        ... )
+        >>> LayerStack.from_xarray(array)
+        LayerStack(4 stimuli, 2 layers: V4 (1 units), IT (2 units))
+        """
+        layers, stimuli, unit_names = split_by_layer(array, layer, stimulus, unit)
+        return cls(layers, stimuli=stimuli, unit_names=unit_names)
 
     @classmethod
     def _of(cls, reading):
@@ -270,6 +422,169 @@ class LayerStack:
             for base in self._bases
         )
 
+    # -- trials --------------------------------------------------------------------
+
+    @property
+    def has_trials(self):
+        """Whether all rows are averages of trials that the stack keeps."""
+        return all(
+            base.has_trials
+            if isinstance(base, LayerStack)
+            else repeats_of(base) is not None
+            for base in self._bases
+        )
+
+    @property
+    def n_trials(self):
+        """Number of trials of each stimulus, an array of shape (n_stimuli,)."""
+        self._check_trials()
+        counts = [
+            self._layer(index).n_trials
+            if isinstance(base, LayerStack)
+            else base.repeats.of(self._rows)[1]
+            for index, base in enumerate(self._bases)
+        ]
+        for index, own in enumerate(counts):
+            if not np.array_equal(own, counts[0]):
+                raise AttributeError(
+                    f"{layer_label(0, self._names)} and "
+                    f"{layer_label(index, self._names)} have different numbers of "
+                    "trials: read the trials of one layer, `stack.layers[0].trials`."
+                )
+        return counts[0]
+
+    @property
+    def trial_rows(self):
+        """Row of this stack that each trial belongs to, of shape (n_trials,)."""
+        counts = self.n_trials
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @property
+    def trials(self):
+        """Stack of the single trials of the rows, in the order of the rows."""
+        counts = self.n_trials
+        stack = LayerStack(self)
+        stack._bases = tuple(
+            self._layer(index).trials
+            if isinstance(base, LayerStack)
+            else SelectedRows(base.trials, simplify(base.repeats.of(self._rows)[0]))
+            for index, base in enumerate(self._bases)
+        )
+        stack._rows = range(int(counts.sum()))
+        if self._labels is not None:
+            stack._labels = np.repeat(self._labels, counts)
+        return stack
+
+    def split_trials(self, n=None, random_state=None):
+        """Split the trials of each stimulus at random into two stacks.
+
+        Parameters
+        ----------
+        n : int, default=None
+            Number of trials of each stimulus in the first stack. None means half of
+            them, rounded down.
+        random_state : int, RandomState instance or None, default=None
+            Controls the randomness of the split. Pass an int for reproducible output
+            across multiple function calls.
+
+        Returns
+        -------
+        first, second : LayerStack
+            Stacks of the same stimuli. The first has `n` trials of each stimulus and
+            the second all its other trials. All layers are split alike.
+
+        Raises
+        ------
+        ValueError
+            If `n` is less than 1, or a stimulus has no other trials.
+        AttributeError
+            If the stack has no trials.
+
+        Examples
+        --------
+        >>> from skmot import LayerStack
+        >>> stack = LayerStack.from_trials(
+        ...     [[[1.0], [5.0], [3.0], [9.0]]], stimuli=["cat", "dog", "cat", "dog"]
+        ... )
+        >>> first, second = stack.split_trials(random_state=0)
+        >>> first.n_trials.tolist(), second.n_trials.tolist()
+        ([1, 1], [1, 1])
+        """
+        counts = self.n_trials
+        wanted = counts // 2 if n is None else np.full_like(counts, n)
+        few = np.flatnonzero((wanted < 1) | (wanted >= counts))
+        if len(few):
+            row = few[0]
+            raise ValueError(
+                f"{len(few)} stimuli cannot be split into two parts, the first in row "
+                f"{row}, which has {counts[row]} trial(s)"
+                f"{'' if n is None else f' for n={n}'}. Select those with more trials, "
+                "`stack[stack.n_trials >= 2]`."
+            )
+        codes = self.trial_rows
+        keys = check_random_state(random_state).random_sample(len(codes))
+        order = np.lexsort((keys, codes))
+        rank = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+        is_first = rank < wanted[codes]
+        trials = self.trials
+        parts = (
+            trials[order[chosen]]._averaged(Repeats.of_codes(codes[chosen]), "stack")
+            for chosen in (is_first, ~is_first)
+        )
+        return tuple(part.with_stimuli(self._labels) for part in parts)
+
+    def _trial_leaves(self, where):
+        """Iterate over the trials of all arrays, in the order of :meth:`leaves`.
+
+        Parameters
+        ----------
+        where : callable
+            Function that returns the name of a layer from its index.
+
+        Yields
+        ------
+        trials : array of shape (n_trials, n_units)
+            Trials of one array.
+        where : str
+            Name of the array in error messages.
+        rows : ndarray of int of shape (n_trials,)
+            Row of this stack that each of the trials belongs to.
+        """
+        self._check_trials()
+        for index, base in enumerate(self._bases):
+            if isinstance(base, LayerStack):
+                inner, here = self._layer(index), where(index)
+                yield from inner._trial_leaves(inner._names_within(here))
+            else:
+                trials, counts = base.repeats.of(self._rows)
+                rows = np.repeat(np.arange(len(counts)), counts)
+                yield take_rows(base.trials, simplify(trials)), where(index), rows
+
+    def _check_trials(self):
+        if not self.has_trials:
+            raise AttributeError(
+                "This stack has no trials: make it with `LayerStack.from_trials`. "
+                "Transformers drop them, except selectors of units."
+            )
+
+    def _averaged(self, repeats, where):
+        """Return a stack whose rows average rows of this stack, its trials."""
+        bases = []
+        for index, base in enumerate(self._bases):
+            here = f"{where}, {layer_label(index, self._names)}"
+            if isinstance(base, LayerStack):
+                bases.append(self._layer(index)._averaged(repeats, here))
+                continue
+            if repeats_of(base) is not None:
+                raise ValueError(f"The trials of {here} are averaged already.")
+            if not self._has_all_rows:
+                base = SelectedRows(base, self._rows)
+            bases.append(TrialAverages(numeric_trials(base, here), repeats))
+        averages = LayerStack(self)
+        averages._bases, averages._rows = tuple(bases), range(len(repeats))
+        averages._labels = averages._row_numbers = None
+        return averages
+
     # -- access to all arrays, including those of nested stacks --------------------
 
     def leaves(self, where="X"):
@@ -297,7 +612,11 @@ class LayerStack:
         X, layer 'run 1', layer 0 (5, 2) 0.5
         X, layer 'run 1', layer 1 (5, 3) 0.5
         """
-        return self._leaves(lambda index: f"{where}, {layer_label(index, self._names)}")
+        return self._leaves(self._names_within(where))
+
+    def _names_within(self, where):
+        """Return a function that names a layer by its index, within a named stack."""
+        return lambda index: f"{where}, {layer_label(index, self._names)}"
 
     def _leaves(self, where):
         """Yield the leaves, where `where(index)` returns the name of a layer."""
@@ -351,32 +670,8 @@ class LayerStack:
         ]
         reading = Reading(layers, "stack", self._names, row_numbers=self._row_numbers)
         stack = LayerStack._of(reading)
+        stack._trials_were_dropped = self._trials_were_dropped or self.has_trials
         return stack if labels is None else stack.with_stimuli(labels)
-
-    def _with_unit_names_of(self, stack, positions):
-        """Return this stack with the names of the units selected from another stack.
-
-        Parameters
-        ----------
-        stack : LayerStack
-            Stack that the units of this stack were selected from.
-        positions : iterator of ndarray of int
-            Positions of the selected units, for each array in the order of `leaves`.
-        """
-        bases, unit_names = [], []
-        for own, base, names in zip(
-            self._bases, stack._bases, stack._unit_names, strict=True
-        ):
-            if isinstance(own, LayerStack):
-                bases.append(own._with_unit_names_of(base, positions))
-                unit_names.append(None)
-                continue
-            selected = next(positions)
-            bases.append(own)
-            unit_names.append(None if names is None else names[selected])
-        named = LayerStack(self)
-        named._bases, named._unit_names = tuple(bases), tuple(unit_names)
-        return named
 
     def select_units(self, selection):
         """Return a stack of some of the units of each layer.
@@ -398,29 +693,44 @@ class LayerStack:
         ValueError
             If the selection does not fit the layers, or a name is unknown.
         """
-        chosen = _read_selection(selection, self)
-        layers, unit_names = [], []
-        for index, units in enumerate(chosen):
-            layer = self.layers[index]
-            if isinstance(layer, LayerStack):
-                layers.append(layer if units is None else layer.select_units(units))
-                unit_names.append(None)
+        bases, unit_names = list(self._bases), list(self._unit_names)
+        for index, units in enumerate(_read_selection(selection, self)):
+            if units is None:
+                continue
+            base, names = bases[index], unit_names[index]
+            if isinstance(base, LayerStack):
+                bases[index] = base.select_units(units)
                 continue
             where = layer_label(index, self._names)
-            names = self._unit_names[index]
-            positions = _unit_positions(units, layer.shape[1], names, where)
-            layers.append(select(layer, positions, axis=1))
-            unit_names.append(None if names is None else names[positions])
-        stack = LayerStack._of(
-            Reading(
-                layers,
-                "stack",
-                self._names,
-                row_numbers=self._row_numbers,
-                unit_names=unit_names,
-            )
-        )
-        return stack if self._labels is None else stack.with_stimuli(self._labels)
+            positions = _unit_positions(units, base.shape[1], names, where)
+            bases[index] = SelectedUnits(base, positions)
+            unit_names[index] = None if names is None else names[positions]
+        return self._with_bases(bases, unit_names)
+
+    def _select_positions(self, positions):
+        """Return a stack of some units of each array.
+
+        Parameters
+        ----------
+        positions : iterator of ndarray of int
+            Positions of the units of each array, in the order of :meth:`leaves`.
+        """
+        bases, unit_names = [], []
+        for base, names in zip(self._bases, self._unit_names, strict=True):
+            if isinstance(base, LayerStack):
+                bases.append(base._select_positions(positions))
+                unit_names.append(None)
+                continue
+            units = next(positions)
+            bases.append(SelectedUnits(base, units))
+            unit_names.append(None if names is None else names[units])
+        return self._with_bases(bases, unit_names)
+
+    def _with_bases(self, bases, unit_names):
+        """Return a stack of other layers with the same rows."""
+        stack = LayerStack(self)
+        stack._bases, stack._unit_names = tuple(bases), tuple(unit_names)
+        return stack
 
     # -- interface of one array, for scikit-learn and numpy ------------------------
 
@@ -453,24 +763,20 @@ class LayerStack:
     @property
     def _sample(self):
         """One of the arrays, which all have the same namespace and device."""
-        base = self._bases[0]
-        return base._sample if isinstance(base, LayerStack) else base
+        return _sample_of(self._bases[0])
 
     def __len__(self):
         return len(self._rows)
 
     def __getitem__(self, key):
         rows = check_rows(key, len(self))
-        stack = LayerStack.__new__(LayerStack)
-        stack._bases = self._bases
-        stack._names = self._names
+        stack = LayerStack(self)
         stack._rows = compose_rows(self._rows, rows)
         index = as_index(rows)
-        stack._labels = None if self._labels is None else self._labels[index]
-        stack._row_numbers = (
-            None if self._row_numbers is None else self._row_numbers[index]
-        )
-        stack._unit_names = self._unit_names
+        if self._labels is not None:
+            stack._labels = self._labels[index]
+        if self._row_numbers is not None:
+            stack._row_numbers = self._row_numbers[index]
         return stack
 
     def __array__(self, dtype=None, copy=None):
@@ -519,14 +825,17 @@ class LayerStack:
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        bases = [FileReference.of(base) for base in self._bases]
-        in_files = [isinstance(base, FileReference) for base in bases]
-        if not all(in_files) and not self._has_all_rows:
+        if self._has_all_rows or all(map(is_in_file, self._bases)):
+            bases = map(FileReference.of, self._bases)
+        else:
             # What is in memory travels with its own rows only. Evenly spaced rows of
             # a file stay a reference to it.
-            bases = [
-                FileReference.of(_take_rows(base, self._rows)) for base in self._bases
-            ]
+            bases = (
+                base[as_index(self._rows)]
+                if isinstance(base, LayerStack)
+                else compact_rows(base, self._rows)
+                for base in self._bases
+            )
             state["_rows"] = range(len(self))
         state["_bases"] = tuple(bases)
         return state
@@ -538,20 +847,23 @@ class LayerStack:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._bases = tuple(
-            base.open() if isinstance(base, FileReference) else base
-            for base in state["_bases"]
-        )
+        self._bases = tuple(map(FileReference.opened, self._bases))
 
     def _layer(self, index):
-        layer = self._bases[index]
-        if not (isinstance(self._rows, range) and self._rows == range(layer.shape[0])):
-            layer = _take_rows(layer, self._rows)
-        if isinstance(layer, LayerStack):
+        base = self._bases[index]
+        if isinstance(base, LayerStack):
             # A nested stack has the labels of this stack, which may have been changed.
-            layer = LayerStack(layer)
+            layer = base[as_index(self._rows)]
             layer._labels = self._labels
-        return layer
+            return layer
+        if isinstance(base, LazyLayer) or not self._has_all_rows:
+            return take_rows(base, self._rows)
+        return base
+
+
+def _sample_of(base):
+    """Return an array of the namespace and on the device of a layer."""
+    return base._sample if isinstance(base, LayerStack) else sample_of(base)
 
 
 def leaves_of(layer, where):
@@ -587,17 +899,6 @@ def side_by_side(layers):
     if len(layers) == 1:
         return layers[0]
     return namespace_of(*layers).concat(layers, axis=1)
-
-
-def _take_rows(layer, rows):
-    """Return some rows of a layer, as a view if they are evenly spaced."""
-    index = as_index(rows)
-    if not is_foreign(layer) or isinstance(layer, LayerStack):
-        return layer[index]
-    if isinstance(index, slice) and (index.step is None or index.step > 0):
-        return layer[index, :]
-    # Some libraries do not support negative steps.
-    return select(layer, np.asarray(rows), axis=0)
 
 
 def align_stimuli(*stacks):
@@ -649,9 +950,9 @@ def align_stimuli(*stacks):
                 label for row, label in enumerate(labels) if position[label] != row
             )
             raise ValueError(
-                f"Stack {number} has the stimulus {repeated!r} more than once: average "
-                "its repeats with `skmot.preprocessing.average_repeats`, or select one "
-                "of them, first."
+                f"Stack {number} has the stimulus {repeated!r} more than once: make it "
+                "with `LayerStack.from_trials`, average its repeats with "
+                "`skmot.preprocessing.average_repeats`, or select one of them."
             )
         positions.append(position)
     common = [
@@ -680,13 +981,18 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
             raise ValueError(
                 f"Stacks of other layers cannot be joined: {first!r} and {other!r}."
             )
+    labels = None
+    if all(stack.stimuli is not None for stack in arrays):
+        labels = join_labels([stack.stimuli for stack in arrays])
+    if all(stack.has_trials for stack in arrays):
+        trials = _concatenate([stack.trials for stack in arrays], **kwargs)
+        counts = np.concatenate([stack.n_trials for stack in arrays])
+        repeats = Repeats(np.arange(len(trials)), counts)
+        return trials._averaged(repeats, "stack").with_stimuli(labels)
     layers = [
         _join([stack.layers[index] for stack in arrays], **kwargs)
         for index in range(first.n_layers)
     ]
-    labels = None
-    if all(stack.stimuli is not None for stack in arrays):
-        labels = join_labels([stack.stimuli for stack in arrays])
     return LayerStack(layers, names=first.names, stimuli=labels)
 
 
@@ -846,9 +1152,7 @@ def _check_one_device(bases, names):
     """Raise an error unless all layers have the same library and device."""
     places = [
         (namespace_of(sample).__name__, device_of(sample))
-        for sample in (
-            base._sample if isinstance(base, LayerStack) else base for base in bases
-        )
+        for sample in map(_sample_of, bases)
     ]
     for index, place in enumerate(places):
         if place != places[0]:

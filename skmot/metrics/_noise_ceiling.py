@@ -6,10 +6,13 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
+from skmot._repeats import say_largest, split_half_reliability
 from skmot._utils.sklearn import Interval, validate_params
+from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.labels import as_labels
+from skmot.layers.layout import Layout, nest
+from skmot.layers.trials import stimulus_codes
 
 
 @validate_params(
@@ -31,12 +34,13 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
 
     Parameters
     ----------
-    repeats : array-like of shape (n_repeats, n_stimuli, n_units) or \
+    repeats : LayerStack, or array-like of shape (n_repeats, n_stimuli, n_units) or \
 (n_trials, n_units)
-        Responses to repeated stimuli. In an array with three dimensions all stimuli
-        have the same number of repeats. An array with two dimensions has one row for
-        each trial, in any order. It needs `groups`, and stimuli can differ in their
-        number of repeats.
+        Responses to repeated stimuli. A stack made by
+        :meth:`skmot.LayerStack.from_trials` has trials. In an array with three
+        dimensions all stimuli have the same number of repeats. An array with two
+        dimensions has one row for each trial, in any order. It needs `groups`, and
+        stimuli can differ in their number of repeats.
     groups : array-like of shape (n_trials,), default=None
         Stimulus label of each trial, such as `stack.stimuli` for a stack of trials.
         Only for arrays of shape (n_trials, n_units), which need it.
@@ -48,9 +52,10 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
 
     Returns
     -------
-    ceilings : ndarray of shape (n_units,)
+    ceilings : ndarray of shape (n_units,), or list of them
         Noise ceilings from 0 to 1. They are 0 if the halves correlate negatively on
-        average, and NaN for constant units.
+        average, and NaN for constant units. For a stack with trials, one array per
+        layer, and a list of arrays for a nested stack.
 
     Raises
     ------
@@ -107,8 +112,34 @@ def noise_ceiling(repeats, groups=None, *, n_halves=100, random_state=None):
     >>> repeats = signal + rng.normal(size=(4, 500, 3)) * [0, 1, 2]
     >>> noise_ceiling(repeats, random_state=0).round(1)  # 1, 1/sqrt(1.25), 1/sqrt(2)
     array([1. , 0.9, 0.7])
+
+    For a stack that has trials:
+
+    >>> from skmot import LayerStack
+    >>> trials = repeats.reshape(-1, 3)
+    >>> stack = LayerStack.from_trials({"V1": trials}, np.tile(np.arange(500), 4))
+    >>> [layer.round(1) for layer in noise_ceiling(stack, random_state=0)]
+    [array([1. , 0.9, 0.7])]
     """
     random = check_random_state(random_state)
+    if isinstance(repeats, LayerStack) and groups is None:
+        if not repeats.has_trials:
+            raise ValueError(
+                "The stack has no trials: make it with `LayerStack.from_trials`, or "
+                "give `groups`, which say which stimulus each row shows."
+            )
+        layout = Layout("stack", repeats.structure, argument="repeats")
+        return nest(
+            (
+                np.sqrt(
+                    split_half_reliability(
+                        check_layer(trials, where), rows, n_halves, random
+                    )
+                )
+                for trials, where, rows in layout.trial_leaves(repeats)
+            ),
+            repeats.structure,
+        )
     dimensions = np.ndim(repeats)
     if dimensions == 3:
         if groups is not None:
@@ -220,10 +251,14 @@ def ceiling_from_ncsnr(ncsnr, n_repeats):
         "unit_scores": "no_validation",
         "ceilings": "no_validation",
         "threshold": [Interval(Real, 0, 1, closed="right")],
+        "n_halves": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
 )
-def corrected_scores(unit_scores, ceilings, *, threshold):
+def corrected_scores(
+    unit_scores, ceilings, *, threshold, n_halves=100, random_state=None
+):
     """Divide the scores of units by their noise ceilings.
 
     A corrected score of 1 means that all of the signal of a unit is predicted. Units
@@ -234,13 +269,19 @@ def corrected_scores(unit_scores, ceilings, *, threshold):
     ----------
     unit_scores : array-like of shape (n_units,), or list of them
         Correlation of each unit with its prediction, one array for each layer, as
-        returned by the method `unit_scores` of an estimator.
-    ceilings : array-like of shape (n_units,), or list of them
+        returned by the method `unit_scores` of an estimator. For nested layers, a list
+        of lists.
+    ceilings : array-like of shape (n_units,), list of them, or LayerStack
         Noise ceilings of the same units, from 0 to 1, as returned by
-        :func:`noise_ceiling` for the predicted side.
+        :func:`noise_ceiling` for the predicted side. Or the predicted side itself, the
+        held-out stimuli that were scored, as a stack made by
+        :meth:`skmot.LayerStack.from_trials`: the ceilings are then estimated from its
+        trials.
     threshold : float
         Units with a smaller ceiling are left out; above 0 and at most 1. It has no
         default, because every report of corrected scores has to state it.
+    n_halves, random_state
+        Arguments of :func:`noise_ceiling`, used if `ceilings` is a stack.
 
     Returns
     -------
@@ -276,31 +317,42 @@ def corrected_scores(unit_scores, ceilings, *, threshold):
     >>> round(scores.raw_mean, 3), round(scores.corrected_mean, 3), scores.n_left_out
     (0.35, 0.55, 1)
     """
-    layered = isinstance(unit_scores, list | tuple) and any(
-        np.ndim(layer) > 0 for layer in unit_scores
+    if isinstance(ceilings, LayerStack):
+        ceilings = noise_ceiling(ceilings, n_halves=n_halves, random_state=random_state)
+        if not _is_layered(unit_scores) and len(ceilings) == 1:
+            (ceilings,) = ceilings
+    corrected = _correct_layers(unit_scores, ceilings, threshold, "")
+    return Bunch(**corrected, threshold=threshold)
+
+
+def _is_layered(unit_scores):
+    return isinstance(unit_scores, list | tuple) and any(
+        isinstance(layer, list | tuple) or np.ndim(layer) > 0 for layer in unit_scores
     )
-    if not layered:
-        unit_scores, ceilings = [unit_scores], [ceilings]
-    if len(unit_scores) != len(ceilings):
+
+
+def _correct_layers(scores, ceilings, threshold, where):
+    """Correct the scores of layers, which may have layers themselves."""
+    if not _is_layered(scores):
+        return _correct(scores, ceilings, threshold, where)
+    if len(scores) != len(ceilings):
         raise ValueError(
-            f"`unit_scores` has {len(unit_scores)} layers and `ceilings` has "
+            f"`unit_scores`{where} has {len(scores)} layers and `ceilings` has "
             f"{len(ceilings)}."
         )
     layers = [
-        _correct(*pair, threshold, f", layer {index}" if layered else "")
-        for index, pair in enumerate(zip(unit_scores, ceilings, strict=True))
+        _correct_layers(*pair, threshold, f"{where}, layer {index}")
+        for index, pair in enumerate(zip(scores, ceilings, strict=True))
     ]
-    found = {
-        name: [layer[name] for layer in layers] if layered else layers[0][name]
-        for name in ("raw", "corrected", "kept", "n_left_out")
+    merge = {"raw_mean": _mean, "corrected_mean": _mean}
+    return {
+        name: merge.get(name, list)([layer[name] for layer in layers])
+        for name in layers[0]
     }
-    means = {
-        f"{name}_mean": float(
-            np.mean([part[name][part.kept].mean() for part in layers])
-        )
-        for name in ("raw", "corrected")
-    }
-    return Bunch(**found, **means, threshold=threshold)
+
+
+def _mean(values):
+    return float(np.mean(values))
 
 
 def _correct(scores, ceilings, threshold, where):
@@ -328,9 +380,11 @@ def _correct(scores, ceilings, threshold, where):
         )
     corrected = np.full(scores.shape, np.nan)
     corrected[kept] = scores[kept] / ceilings[kept]
-    return Bunch(
-        raw=scores,
-        corrected=corrected,
-        kept=kept,
-        n_left_out=int(np.count_nonzero(~kept)),
-    )
+    return {
+        "raw": scores,
+        "corrected": corrected,
+        "kept": kept,
+        "n_left_out": int(np.count_nonzero(~kept)),
+        "raw_mean": _mean(scores[kept]),
+        "corrected_mean": _mean(corrected[kept]),
+    }

@@ -684,6 +684,7 @@ def _select_layer(stack, index):
     """Return a stack of one layer of another stack, without reading the layer."""
     single = LayerStack(stack)
     single._bases = (stack._bases[index],)
+    single._unit_names = (stack._unit_names[index],)
     single._names = None
     if not isinstance(single._bases[0], LayerStack):
         # Labels have been compared. Only estimators that receive a stack can use them.

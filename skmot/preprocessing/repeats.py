@@ -1,8 +1,6 @@
 """Function that averages the trials of each stimulus."""
 
-import numpy as np
-
-from skmot._repeats import average_trials, stimulus_codes
+from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.labels import as_labels
 from skmot.layers.sides import as_stack
@@ -59,13 +57,6 @@ def average_repeats(stack, groups=None):
             f"`groups` has {len(labels)} labels, but the layers have {len(stack)} "
             "trials."
         )
-    codes = stimulus_codes(labels)
-    _, first = np.unique(codes, return_index=True)
-    names = [leaf.where for leaf in stack.leaves("stack")]
-
-    def average(layer, where):
-        return average_trials(check_layer(layer, where), codes)
-
-    # The labels of the trials do not fit the averages, which have fewer rows.
-    averages = stack.with_stimuli(None).map(average, names)
-    return averages.with_stimuli(labels[first])
+    averages = LayerStack.from_trials(stack, labels)
+    names = [leaf.where for leaf in averages.leaves("stack")]
+    return averages.map(check_layer, names)

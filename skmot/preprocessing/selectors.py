@@ -6,10 +6,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmot._repeats import say_largest, split_half_reliability, stimulus_codes
+from skmot._repeats import say_largest, split_half_reliability
 from skmot._utils.array_api import select
 from skmot._utils.sklearn import Interval, fit_context
-from skmot.layers.checks import check_finite, finite_units
+from skmot.layers.checks import check_finite, check_layer, finite_units
+from skmot.layers.trials import stimulus_codes
 from skmot.preprocessing.layerwise import LayerTransformer
 
 
@@ -19,8 +20,12 @@ class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
     def _transform_layer(self, learned, layer, where):
         return select(layer, learned, axis=1)
 
-    def _name_units(self, transformed, stack):
-        return transformed._with_unit_names_of(stack, iter(self._learned))
+    def _apply_to_stack(self, apply, stack, names):
+        # Names and trials of the units are selected too, and units are read once more
+        # where they are used: what is in a file or averaged stays there.
+        for leaf, where in zip(stack.leaves(), names, strict=True):
+            apply(leaf.layer, where)
+        return stack._select_positions(iter(self._learned))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -108,9 +113,10 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
     of the repeats, with the Spearman-Brown formula. It is the square of
     :func:`skmot.metrics.noise_ceiling`. Test stimuli are not used.
 
-    Each row is one trial. Trials with equal labels in the stack's `stimuli` are repeats
-    of one stimulus. Splitters and pipelines preserve these labels. Use a splitter that
-    does not separate the repeats of a stimulus.
+    The trials are those of a stack made by :meth:`skmot.LayerStack.from_trials`, which
+    no splitter can separate. The units are selected in the averages and the trials. In
+    any other stack, each row is one trial, and trials with equal labels in `stimuli`
+    are repeats of one stimulus. Then use a splitter that does not separate them.
 
     Parameters
     ----------
@@ -182,8 +188,8 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         Parameters
         ----------
         X : LayerStack, list, dict, DataFrame or array-like
-            Layers, each of shape (n_trials, n_units). Stimulus labels with repeats are
-            required unless `reliabilities` are given.
+            Layers that have trials, or layers of shape (n_trials, n_units) with labels
+            that repeat. Neither is required if `reliabilities` are given.
         y : None
             Ignored.
 
@@ -199,13 +205,10 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
             or all units of a layer are below the threshold.
         """
         stack = self._read(X)
-        if self.reliabilities is None:
-            find_reliabilities = self._estimator(stack)
-        else:
-            find_reliabilities = self._reader()
-
-        def choose(layer, where):
-            reliabilities = find_reliabilities(layer, where)
+        chosen = []
+        for reliabilities, where in (
+            self._estimate(stack) if self.reliabilities is None else self._given(stack)
+        ):
             units = np.flatnonzero(reliabilities >= self.threshold)
             if units.size == 0:
                 raise ValueError(
@@ -213,47 +216,58 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
                     f"{self.threshold}: the largest is {say_largest(reliabilities)}. "
                     "Lower `threshold`, or leave the layer out."
                 )
-            return reliabilities, units
-
-        chosen = self._learn(stack, choose)
+            chosen.append((reliabilities, units))
         self._learned = [units for _, units in chosen]
         self.reliabilities_ = self._layout.nest([values for values, _ in chosen])
         self.units_ = self._layout.nest(self._learned)
         return self
 
-    def _estimator(self, stack):
-        """Return a function that estimates the reliabilities of a layer."""
+    def _estimate(self, stack):
+        """Yield the estimated reliabilities of each array and its name."""
+        random = check_random_state(self.random_state)
+        for trials, where, rows in self._trials_of(stack):
+            trials = check_layer(trials, where)
+            yield split_half_reliability(trials, rows, self.n_halves, random), where
+
+    def _trials_of(self, stack):
+        """Yield the trials of each array, its name, and the stimulus of each trial."""
+        if stack.has_trials:
+            yield from self._layout.trial_leaves(stack)
+            return
+        if stack._trials_were_dropped:
+            raise ValueError(
+                "X has no trials any more, because an earlier step has transformed "
+                f"the averages: put {type(self).__name__} first in the pipeline."
+            )
         if stack.stimuli is None:
             raise ValueError(
                 "X has no stimulus labels, so which trials are repeats of one stimulus "
-                "is not known: give them with `LayerStack(layers, stimuli=labels)`, or "
-                "give `reliabilities`."
+                "is not known: make it with `LayerStack.from_trials(layers, labels)`, "
+                "or give `reliabilities`."
             )
         codes = stimulus_codes(stack.stimuli)
-        random = check_random_state(self.random_state)
-        return lambda layer, where: split_half_reliability(
-            layer, codes, self.n_halves, random
-        )
+        for leaf in self._layout.leaves(stack):
+            yield leaf.layer, leaf.where, codes
 
-    def _reader(self):
-        """Return a function that returns the given reliabilities, layer by layer."""
-        if isinstance(self.reliabilities, Real):
-            return lambda layer, where: np.full(
-                layer.shape[1], self.reliabilities, dtype=np.float64
-            )
-        given = iter(list(_given_layers(self.reliabilities, self._layout.structure)))
-
-        def read(layer, where):
+    def _given(self, stack):
+        """Yield the given reliabilities of each array and its name."""
+        is_one_for_all = isinstance(self.reliabilities, Real)
+        given = iter(())
+        if not is_one_for_all:
+            given = _given_layers(self.reliabilities, self._layout.structure)
+        for leaf in self._layout.leaves(stack):
+            n_units = self._check(leaf.layer, leaf.where).shape[1]
+            if is_one_for_all:
+                yield np.full(n_units, self.reliabilities, np.float64), leaf.where
+                continue
             reliabilities = np.array(next(given), dtype=np.float64)
-            if reliabilities.shape != layer.shape[1:]:
+            if reliabilities.shape != (n_units,):
                 raise ValueError(
-                    f"`reliabilities` of {where} has the shape {reliabilities.shape}, "
-                    f"but the layer has {layer.shape[1]} units: give one number per "
-                    "unit."
+                    f"`reliabilities` of {leaf.where} has the shape "
+                    f"{reliabilities.shape}, but the layer has {n_units} units: give "
+                    "one number per unit."
                 )
-            return reliabilities
-
-        return read
+            yield reliabilities, leaf.where
 
 
 class FiniteUnitSelector(UnitSelector, auto_wrap_output_keys=None):

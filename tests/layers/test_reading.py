@@ -235,40 +235,7 @@ def test_units_are_selected_by_mask_number_and_name():
             stack.select_units(selection)
 
 
-# -- xarray ----------------------------------------------------------------------------
-
-IDS = np.array([f"im{i:03d}" for i in range(N)])
-
-
-def assembly(values, rows=slice(None), **coords):
-    xr = pytest.importorskip("xarray", reason="xarray is optional")
-    stimulus_id = ("presentation", IDS[rows])
-    return xr.DataArray(
-        values[rows],
-        dims=("presentation", "neuroid"),
-        coords={"stimulus_id": stimulus_id, **coords},
-    )
-
-
-def test_the_only_coordinate_of_the_rows_names_the_stimuli(v1):
-    assert LayerStack([assembly(v1)]).stimuli.tolist() == IDS.tolist()
-    with pytest.raises(ValueError, match=r"row 0 is 'im000' in X and 'im011' in y"):
-        SoftMatching().fit(assembly(v1), assembly(v1, slice(None, None, -1)))
-
-
-def test_of_several_coordinates_one_must_be_chosen(v1):
-    several = assembly(v1, run=("presentation", np.arange(N) % 2))
-    with pytest.raises(ValueError, match=r"stimulus_id.*run.*`stimuli="):
-        LayerStack([several])
-    assert LayerStack([several], stimuli="stimulus_id").stimuli.tolist() == IDS.tolist()
-
-
-def test_a_transposed_assembly_is_an_error(v1):
-    named = assembly(v1, neuroid_id=("neuroid", np.arange(v1.shape[1])))
-    with pytest.raises(
-        ValueError, match=r"array\.transpose\('presentation', 'neuroid'\)"
-    ):
-        LayerStack([named.T])
+# -- hints ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["responses.npy", Path("folder") / "responses.npy"])
