@@ -1,10 +1,12 @@
 """Comparison of methods on pairs of networks, with the same splits for all methods."""
 
+import itertools
 import math
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from numbers import Integral
 
 import numpy as np
@@ -42,7 +44,8 @@ _LARGEST_SEED = np.iinfo(np.int32).max
 @validate_params(
     {
         "sources": [Mapping],
-        "targets": [Mapping],
+        "targets": [Mapping, None],
+        "pairs": ["array-like", None],
         "methods": [Mapping],
         "cv": ["cv_object"],
         "n_jobs": [Integral, None],
@@ -59,6 +62,7 @@ def compare(
     cv,
     groups=None,
     *,
+    pairs=None,
     n_jobs=None,
     directions=("target", "source"),
     n_bootstrap=1000,
@@ -70,7 +74,9 @@ def compare(
     Parameters
     ----------
     sources, targets : dict of LayerStack, list, dict, DataFrame or array-like
-        Networks by name, all over the same stimuli.
+        Networks by name, all over the same stimuli. Every source is compared with every
+        target, except with itself. If `targets` is None, the networks in `sources` are
+        compared with each other, each pair once, with the first of them as the source.
     methods : dict of estimators
         Estimators by name. They are cloned. They can be inside Pipelines, searches
         (:class:`~sklearn.model_selection.GridSearchCV`, whose best estimator is scored)
@@ -83,6 +89,8 @@ def compare(
         Stimulus of each row, if several rows repeat a stimulus. The splits must keep
         groups together, and the bootstrap resamples groups. None uses the stimulus
         labels of a network if some of them repeat.
+    pairs : sequence of (source, target), default=None
+        Names of the pairs to compare, if not all.
     n_jobs : int, default=None
         Number of fits to run in parallel, see the `scikit-learn glossary
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. The scores do
@@ -111,8 +119,9 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        If there is no network or no method, the stimuli of networks differ, a split
-        separates rows of one group, a method has neither predictions nor a `cost_`, a
+        If there is no network, no method or no pair, a name in `pairs` is unknown or a
+        pair is a network with itself, the stimuli of networks differ, a split separates
+        rows of one group, a method has neither predictions nor a `cost_`, a
         method has no predictions in the `directions`, or a method cannot be fitted or
         scored. Errors of fits and scores name the method and the pair.
 
@@ -155,6 +164,7 @@ def compare(
     ('plain', 'target', 0.7)
     """
     networks = _read_networks(sources, targets)
+    pairs = _read_pairs(networks, targets is None, pairs)
     if not methods:
         raise ValueError("`methods` is empty: give estimators by name.")
     unknown = set(directions) - set(DIRECTIONS)
@@ -166,12 +176,11 @@ def compare(
     stacks = [*networks[0].values(), *networks[1].values()]
     groups = repeated_groups(groups, *stacks)
     codes = None if groups is None else read_groups(groups, n_rows)
-    splits = make_splits(cv, n_rows, codes)
+    splits = make_splits(cv, n_rows, codes, groups)
     random = check_random_state(random_state)
     counts = _sample_counts(
         np.arange(n_rows) if codes is None else codes, n_bootstrap, random
     )
-    pairs = [(source, target) for source in networks[0] for target in networks[1]]
     tasks = [
         _Fit(source, target, method, number, random.randint(_LARGEST_SEED))
         for source, target in pairs
@@ -227,6 +236,7 @@ def compare(
         resampled={key: np.mean(scores, axis=0) for key, scores in resampled.items()},
         n_splits=len(splits),
         units=units,
+        design=_digest(counts, *itertools.chain.from_iterable(splits)),
     )
 
 
@@ -251,11 +261,13 @@ class Comparison:
     compare : Function that runs a comparison.
     """
 
-    def __init__(self, rows, resampled, n_splits, units):
+    def __init__(self, rows, resampled, n_splits, units, design):
         self.rows = rows
         self._resampled = resampled
         self._units = units
         self._n_splits = n_splits
+        # Digest of the splits and the resamples.
+        self._design = design
 
     def __repr__(self):
         n_methods = len({row["method"] for row in self.rows})
@@ -264,6 +276,49 @@ class Comparison:
             f"Comparison({n_methods} methods, {n_pairs} pairs, {self._n_splits} "
             f"splits, {len(self.rows)} rows)"
         )
+
+    def join(self, *others):
+        """Return the rows of several comparisons as one comparison.
+
+        Use it to add methods or pairs to a comparison that has been made before.
+
+        Parameters
+        ----------
+        *others : Comparison
+            Comparisons with the same splits and the same resamples of the stimuli: made
+            with the same `cv`, `groups`, `n_bootstrap` and integer `random_state`.
+
+        Returns
+        -------
+        comparison : Comparison
+            The rows of this comparison and of the others.
+
+        Raises
+        ------
+        ValueError
+            If the splits or the resamples differ, or a pair has been compared by a
+            method of the same name in two of them.
+        """
+        rows, resampled, units, fits = [], {}, {}, set()
+        for part in (self, *others):
+            if part._design != self._design:
+                raise ValueError(
+                    "The comparisons have other splits or other resamples of the "
+                    "stimuli, so their scores are not paired. Make them with the same "
+                    "`cv`, `groups`, `n_bootstrap` and integer `random_state`."
+                )
+            own = {tuple(row[column] for column in _PAIR[:3]) for row in part.rows}
+            if own & fits:
+                source, target, method = min(own & fits, key=str)
+                raise ValueError(
+                    f"Method {method!r} is in two of the comparisons for source "
+                    f"{source!r} and target {target!r}: give it another name."
+                )
+            fits |= own
+            rows += part.rows
+            resampled |= part._resampled
+            units |= part._units
+        return Comparison(rows, resampled, self._n_splits, units, self._design)
 
     def to_frame(self):
         """Return the rows as a table.
@@ -359,7 +414,8 @@ class Comparison:
         UserWarning
             If a method and the reference did not score the same units of a side, for
             instance because a pipeline transforms the source. That direction is left
-            out.
+            out. So is the direction "cost", because costs of different measures have
+            different units.
 
         Raises
         ------
@@ -384,7 +440,11 @@ class Comparison:
         for source, target, method, direction in means:
             key = source, target, method, direction
             reference_key = source, target, reference, direction
-            if method == reference or not {key, reference_key} <= set(self._resampled):
+            if method == reference:
+                continue
+            if direction == "cost" and reference_key in means:
+                self._warn_about_costs(key, reference)
+            if not {key, reference_key} <= set(self._resampled):
                 continue
             pairs = zip(self._units[key], self._units[reference_key], strict=True)
             if not all(_same_units(*pair) for pair in pairs):
@@ -409,6 +469,19 @@ class Comparison:
                 }
             )
         return differences
+
+    def _warn_about_costs(self, key, reference):
+        """Warn that there is no difference between two costs."""
+        source, target, method, _ = key
+        warnings.warn(
+            f"No difference of costs for source {source!r} and target {target!r}: the "
+            f"costs of {method!r} and {reference!r} may have different units. Costs "
+            "compare strategies above one inner estimator only: use "
+            "`cross_val_score(..., scoring=skmot.metrics.negative_cost)`.",
+            UserWarning,
+            # This, differences, the caller.
+            stacklevel=3,
+        )
 
     def _warn_about_other_units(self, key, reference):
         """Warn that a method and the reference scored other units."""
@@ -590,20 +663,67 @@ def _same_units(first, second):
 
 def _read_networks(sources, targets):
     """Read both dicts of networks and check that they have the same stimuli."""
-    networks, first = [], None
+    networks, first, known = [], None, {}
     for argument, given in (("sources", sources), ("targets", targets)):
+        if given is None:
+            networks.append(networks[0])
+            continue
         if not given:
             raise ValueError(f"`{argument}` is empty: give networks by name.")
         read = {}
         for name, network in given.items():
             where = f"{argument}[{name!r}]"
-            read[name], _ = read_side(network, where, allow_vector=False)
+            # A network that is on both sides is read once, so that it is recognised.
+            if id(network) not in known:
+                known[id(network)], _ = read_side(network, where, allow_vector=False)
+            read[name] = known[id(network)]
             if first is None:
                 first = read[name], where
             check_same_length(first[0], read[name], first[1], where)
             check_same_stimuli(first[0].stimuli, read[name].stimuli, first[1], where)
         networks.append(read)
     return networks
+
+
+def _read_pairs(networks, is_one_set, pairs):
+    """Return the names of the pairs to compare."""
+    sources, targets = networks
+    if pairs is None:
+        if is_one_set:
+            pairs = list(itertools.combinations(sources, 2))
+        else:
+            pairs = [
+                (source, target)
+                for source, target in itertools.product(sources, targets)
+                if sources[source] is not targets[target]
+            ]
+        if not pairs:
+            raise ValueError("There is no pair: a network is not compared with itself.")
+        return pairs
+    pairs = [tuple(pair) for pair in pairs]
+    if not pairs:
+        raise ValueError("`pairs` is empty: give names of a source and a target.")
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] not in sources or pair[1] not in targets:
+            raise ValueError(
+                f"`pairs` must have a source of {list(sources)} and a target of "
+                f"{list(targets)} each; got {pair}."
+            )
+        if sources[pair[0]] is targets[pair[1]]:
+            raise ValueError(f"`pairs` has {pair}, a network with itself.")
+        if pairs.count(pair) > 1:
+            raise ValueError(f"`pairs` has {pair} twice.")
+    return pairs
+
+
+def _digest(*arrays):
+    """Return a hash of arrays of numbers."""
+    found = sha256()
+    for array in arrays:
+        array = np.asarray(array, dtype=np.float64)
+        found.update(f"{array.shape}".encode())
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
 
 
 def _sample_counts(codes, n_bootstrap, random):

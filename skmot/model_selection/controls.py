@@ -236,7 +236,7 @@ def permutation_control(
         X,
         y,
         direction,
-        make_splits(cv, len(X), codes),
+        make_splits(cv, len(X), codes, groups),
         n_permutations,
         check_random_state(random_state),
     )

@@ -277,8 +277,11 @@ def read_groups(groups, n_rows):
     if groups is None:
         raise ValueError(
             "The 'groups' parameter should not be None: give the stimulus of each row, "
-            "`groups=stack.stimuli` for instance. If every row is a different "
-            "stimulus, use KFold or ShuffleSplit of scikit-learn."
+            "as `groups=` or as labels, `LayerStack(layers, stimuli=labels)`. A search "
+            "within a cross-validation gets `groups` only after "
+            "`sklearn.set_config(enable_metadata_routing=True)`; labels need no "
+            "setting. If every row is a different stimulus, use KFold or ShuffleSplit "
+            "of scikit-learn."
         )
     if np.ndim(groups) == 0:
         raise ValueError(f"`groups` must be one label a row; got {groups!r}.")
@@ -293,7 +296,7 @@ def read_groups(groups, n_rows):
     return np.array([codes.setdefault(label, len(codes)) for label in labels])
 
 
-def make_splits(cv, n_rows, groups):
+def make_splits(cv, n_rows, groups, labels=None):
     """Compute the splits of a cross-validation and check them.
 
     Parameters
@@ -305,6 +308,8 @@ def make_splits(cv, n_rows, groups):
         Number of rows.
     groups : ndarray of int of shape (n_rows,) or None
         Groups of the rows, from `read_groups`.
+    labels : array-like of shape (n_rows,), default=None
+        Labels of the groups in error messages.
 
     Returns
     -------
@@ -338,10 +343,17 @@ def make_splits(cv, n_rows, groups):
         codes = np.arange(n_rows) if groups is None else groups
         shared = np.intersect1d(codes[train], codes[test])
         if shared.size:
-            row = test[np.isin(codes[test], shared)][0]
+            row = int(test[np.isin(codes[test], shared)][0])
+            what = f"row {row}"
+            if groups is not None:
+                label = row if labels is None else list_labels(as_labels(labels))[row]
+                what = f"rows of {len(shared)} group(s), such as {label!r} (row {row}),"
             raise ValueError(
-                f"Split {number} of `cv` has row {row}, or another of its group, both "
-                "in training and held out. Use StimulusKFold or StimulusShuffleSplit."
+                f"Split {number} of `cv` has {what} both in training and held out. "
+                "Rows with equal stimulus labels, or equal `groups=`, must stay "
+                "together: use `cv=StimulusKFold()`, or make one row of the trials of "
+                "each stimulus with `LayerStack.from_trials`. If these rows are no "
+                "repeats, give other `groups=`."
             )
     return splits
 

@@ -548,3 +548,106 @@ def test_costs_of_comparisons_are_read_on_held_out_rows(inner):
         expected = clone(inner).fit(X[train], y[train]).held_out_cost(X[test], y[test])
         assert row["score"] == pytest.approx(expected)
         assert row["direction"] == "cost"
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: inner, MultiLevelOT])
+def test_costs_of_different_measures_have_no_difference(wrap):
+    X, y = wide_pair()
+    methods = {"RSA": wrap(RSA()), "CKA": wrap(CKA()), "mot": MultiLevelOT()}
+    comparison = compare(
+        {"a": X}, {"b": y}, methods, cv=3, n_bootstrap=20, random_state=0, verbose=False
+    )
+    with pytest.warns(UserWarning, match="'CKA' and 'RSA' may have different") as told:
+        assert comparison.differences("RSA") == []
+    assert [record.filename for record in told] == [__file__]
+    assert comparison.differences("mot") == []
+
+
+# -- pairs, and comparisons that are joined --------------------------------------------
+
+QUICK = {"n_bootstrap": 20, "random_state": 0, "verbose": False}
+
+
+def many_networks():
+    first, second = random_networks(), random_networks(seed=1)
+    return {"a": first[0], "b": LayerStack(second[0]), "c": first[1], "d": second[1]}
+
+
+def compared(comparison):
+    return list(dict.fromkeys((r["source"], r["target"]) for r in comparison.rows))
+
+
+def test_one_set_of_networks_is_compared_pair_by_pair():
+    networks, soft = many_networks(), {"soft": SoftMatching()}
+    found = compare(networks, None, soft, 2, **QUICK)
+    assert compared(found) == list(itertools.combinations("abcd", 2))
+    alone = compare({"b": networks["b"]}, {"d": networks["d"]}, soft, 2, **QUICK)
+    assert [
+        row["score"]
+        for row in found.rows
+        if (row["source"], row["target"]) == ("b", "d")
+    ] == [row["score"] for row in alone.rows]
+    # Given as both sides, each is a source and a target, but never of itself.
+    both = compare(networks, networks, soft, 2, **QUICK)
+    assert compared(both) == list(itertools.permutations("abcd", 2))
+
+
+def test_pairs_can_be_chosen():
+    networks, soft = many_networks(), {"soft": SoftMatching()}
+    chosen = [("d", "a"), ("a", "b")]
+    assert compared(compare(networks, None, soft, 2, pairs=chosen, **QUICK)) == chosen
+    one, other = {"a": networks["a"]}, {"b": networks["b"], "c": networks["c"]}
+    found = compare(one, other, soft, 2, pairs=[["a", "c"]], **QUICK)
+    assert compared(found) == [("a", "c")]
+    for pairs, message in (
+        ([("a", "z")], r"got \('a', 'z'\)"),
+        ([("a", "a")], "a network with itself"),
+        ([("a", "b"), ("a", "b")], "twice"),
+        ([], "`pairs` is empty"),
+        ([("a", "b", "c")], r"got \('a', 'b', 'c'\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(networks, None, soft, 2, pairs=pairs, **QUICK)
+    with pytest.raises(ValueError, match="There is no pair"):
+        compare(one, None, soft, 2, **QUICK)
+
+
+def test_joined_comparisons_are_those_made_at_once():
+    networks = many_networks()
+    methods = {"soft": SoftMatching(), "ridge": LinearPredictivity(random_state=0)}
+    soft, ridge = ({name: method} for name, method in methods.items())
+    joined = compare(networks, None, soft, 3, **QUICK).join(
+        compare(networks, None, ridge, 3, pairs=[("a", "b")], **QUICK),
+        compare(networks, None, ridge, 3, pairs=[("b", "d"), ("a", "c")], **QUICK),
+    )
+    at_once = compare(networks, None, methods, 3, **QUICK)
+    both = [("a", "b"), ("a", "c"), ("b", "d")]
+
+    def told(differences):
+        return {
+            (row["source"], row["target"], row["direction"]): (
+                row["difference"],
+                row["low"],
+                row["high"],
+            )
+            for row in differences
+            if (row["source"], row["target"]) in both
+        }
+
+    assert told(joined.differences("soft")) == told(at_once.differences("soft"))
+    assert len(told(joined.differences("soft"))) == 2 * len(both)
+
+
+def test_only_paired_comparisons_are_joined():
+    networks, soft = many_networks(), {"soft": SoftMatching()}
+    raw = {"raw": SoftMatching(reconstruct="raw")}
+    comparison = compare(networks, None, soft, 3, **QUICK)
+    for other in (
+        compare(networks, None, raw, 4, **QUICK),
+        compare(networks, None, raw, 3, **(QUICK | {"random_state": 1})),
+        compare(networks, None, raw, 3, **(QUICK | {"n_bootstrap": 30})),
+    ):
+        with pytest.raises(ValueError, match="other splits or other resamples"):
+            comparison.join(other)
+    with pytest.raises(ValueError, match="'soft' is in two of the"):
+        comparison.join(compare(networks, None, soft, 3, pairs=[("b", "c")], **QUICK))
