@@ -19,7 +19,12 @@ from skmot.metrics._noise_ceiling import (
 from skmot.metrics._procrustes import procrustes_distance
 from skmot.metrics._reconstruction import reconstruction_correlation
 from skmot.metrics._rotation_curve import rotation_curve
-from skmot.metrics._scorers import negative_cost, source_score, target_score
+from skmot.metrics._scorers import (
+    negative_cost,
+    scored_units,
+    source_score,
+    target_score,
+)
 
 __all__ = [
     "ceiling_from_ncsnr",
@@ -36,6 +41,7 @@ __all__ = [
     "rectangular_matching_score",
     "rotation_curve",
     "rsa_score",
+    "scored_units",
     "semi_matching_score",
     "soft_matching_distance",
     "soft_matching_score",

@@ -1,6 +1,11 @@
 """Scorers for the parameter `scoring` of scikit-learn, also for Pipelines."""
 
+import numpy as np
+
 from skmot._scores import unwrap
+from skmot._units import constant_units
+from skmot.layers.checks import check_layer
+from skmot.layers.sides import read_side
 
 
 def target_score(estimator, X, y):
@@ -113,3 +118,56 @@ def negative_cost(estimator, X, y):
             "be read on held-out stimuli."
         )
     return -estimator.held_out_cost(X, y)
+
+
+def scored_units(estimator, X, y):
+    """Return the number of target units that `target_score` is a mean of.
+
+    A search over the selection of target units compares scores of different units. The
+    score rises if badly predicted units are left out, so the search favours few units.
+    Use this function as a second scorer, to report on how many units each score rests.
+
+    Parameters
+    ----------
+    estimator : estimator, Pipeline or search
+        Fitted estimator. A TransformedTargetLayers within it transforms `y`.
+    X, y : LayerStack, list, dict, DataFrame or array-like
+        Held-out source and target layers.
+
+    Returns
+    -------
+    n_units : int
+        Number of units of all target layers, as the estimator scores them, that are not
+        constant over the given stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skmot import LayerStack, LinearPredictivity
+    >>> from skmot.metrics import scored_units, target_score
+    >>> from skmot.preprocessing import ReliabilitySelector, TransformedTargetLayers
+    >>> rng = np.random.default_rng(0)
+    >>> signal = rng.normal(size=(50, 20))
+    >>> noise = rng.normal(size=(4, 50, 20)) * np.linspace(0.5, 8, 20)
+    >>> trials = (signal + noise).reshape(200, 20)
+    >>> y = LayerStack.from_trials({"V1": trials}, np.tile(np.arange(50), 4))
+    >>> ridge = LinearPredictivity(random_state=0)
+    >>> search = GridSearchCV(
+    ...     TransformedTargetLayers(ridge, ReliabilitySelector(random_state=0)),
+    ...     {"transformer__threshold": [0.1, 0.5, 0.8]},
+    ...     scoring={"score": target_score, "units": scored_units},
+    ...     refit="score",
+    ...     cv=3,
+    ... ).fit(LayerStack({"model": signal}), y)
+    >>> search.cv_results_["mean_test_score"].round(2)
+    array([0.37, 0.64, 0.83])
+    >>> search.cv_results_["mean_test_units"].round()
+    array([14.,  6.,  2.])
+    """
+    _, _, y = unwrap(estimator, None, y)
+    stack, layout = read_side(y, "y")
+    return sum(
+        int(np.count_nonzero(~constant_units(check_layer(leaf.layer, leaf.where))))
+        for leaf in layout.leaves(stack)
+    )

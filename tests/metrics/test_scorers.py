@@ -10,8 +10,17 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
-from skmot.metrics import negative_cost, source_score, target_score
-from skmot.preprocessing import LayerwiseTransformer, UnitSubsampler
+from skmot.metrics import (
+    negative_cost,
+    scored_units,
+    source_score,
+    target_score,
+)
+from skmot.preprocessing import (
+    LayerwiseTransformer,
+    TransformedTargetLayers,
+    UnitSubsampler,
+)
 from tests import reference
 from tests.networks import random_networks, rows
 
@@ -226,3 +235,26 @@ def test_searches_score_as_their_best_estimator():
     assert negative_cost(search, X, y) == -cost
     nested = cross_val_score(search, X, y, cv=3, scoring=source_score)
     assert np.isfinite(nested).all()
+
+
+def test_units_are_those_that_the_score_is_a_mean_of(networks):
+    X, y = held_out(networks)
+    constant = [np.array(layer) for layer in y.layers]
+    constant[1][:, 2] = 0.5
+    y = LayerStack(constant)
+    half = UnitSubsampler(fraction=0.5, random_state=0)
+    n_all = sum(width for width in y.widths) - 1
+    mot = fitted(MultiLevelOT(), networks)
+    assert scored_units(mot, X, y) == n_all
+    assert scored_units(mot, X, y) == sum(
+        np.count_nonzero(~np.isnan(scores)) for scores in mot.unit_scores(X, y)
+    )
+    # Selected source units do not change it, selected target units do.
+    assert scored_units(
+        fitted(make_pipeline(half, MultiLevelOT()), networks), X, y
+    ) == (n_all)
+    targets = fitted(TransformedTargetLayers(MultiLevelOT(), half), networks)
+    assert scored_units(targets, X, y) == sum(
+        np.count_nonzero(~np.isnan(scores)) for scores in targets.unit_scores(X, y)
+    )
+    assert scored_units(targets, X, y) < n_all
