@@ -11,8 +11,6 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial, update_wrapper
-from types import MethodType
 
 import numpy as np
 from scipy.sparse import issparse
@@ -45,7 +43,9 @@ from skmot._utils.array_api import (
     namespace_of,
 )
 from skmot._utils.docstrings import shared_docs
+from skmot._utils.methods import available_where
 from skmot._utils.sklearn import fit_context
+from skmot._utils.warnings import say_few_validation
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer, check_same_length
 from skmot.layers.labels import check_same_stimuli
@@ -68,6 +68,8 @@ _ADVICE = {
     "duality gap": "Costs are above the optimum by at most this much.",
     "fall of J in the last round": "Raise `max_iter`, or `tol` if it is small enough.",
 }
+# Quantity of a Solution that is no tolerance of a solver, and has a warning of its own.
+FEW_VALIDATION_STIMULI = "validation stimuli"
 _NO_MAP = (
     "{name} has no `{method}` and no scores: it compares two populations and maps "
     "neither to the other. It has a `cost_`."
@@ -152,25 +154,7 @@ class RawPopulation:
 
 def _if_mapped(direction):
     """Make a method available if the estimator can reconstruct the given side."""
-    return partial(_MappedMethod, direction)
-
-
-class _MappedMethod:
-    """Method that exists only if the estimator can reconstruct the given side.
-
-    Unlike with scikit-learn's `available_if`, the AttributeError itself says why not.
-    """
-
-    def __init__(self, direction, method):
-        self.direction = direction
-        self.method = method
-        update_wrapper(self, method)
-
-    def __get__(self, estimator, owner=None):
-        if estimator is None:
-            return self.method
-        estimator._check_map(self.direction)
-        return MethodType(self.method, estimator)
+    return available_where(lambda estimator: estimator._check_map(direction))
 
 
 class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
@@ -305,6 +289,15 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         issues = self._convergence_issues
         for kind in dict.fromkeys(kind for kind, _ in issues):
             amounts = [amount for other, amount in issues if other == kind]
+            if kind == FEW_VALIDATION_STIMULI:
+                warnings.warn(
+                    say_few_validation(
+                        len(amounts), min(amounts), "validation_fraction"
+                    ),
+                    UserWarning,
+                    stacklevel=4,
+                )
+                continue
             largest = "" if kind is None else f": the largest {kind} is "
             largest += "" if kind is None else f"{max(amounts):.1e}"
             warnings.warn(

@@ -28,6 +28,7 @@ from skmot.metrics import (
     hierarchy_score,
     linear_cka,
     linear_predictivity_score,
+    noise_ceiling,
     one_to_one_distance,
     procrustes_distance,
     reconstruction_correlation,
@@ -225,6 +226,23 @@ def test_layers_of_a_stack_stay_where_they_are(home):
 
 
 @pytest.mark.usefixtures("dispatch")
+def test_averages_of_trials_stay_where_they_are(home):
+    source, _ = networks()
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(20), 3))
+    expected = LayerStack.from_trials(source, labels)[[7, 3, 8]]
+    stack = LayerStack.from_trials(home.layers(source), labels)[[7, 3, 8]]
+    for found, other in ((stack, expected), (stack.trials, expected.trials)):
+        assert all(home.has(layer) for layer in found.layers)
+        assert_close(found, other, 0)
+    for given, other in zip(
+        noise_ceiling(stack, random_state=0),
+        noise_ceiling(expected, random_state=0),
+        strict=True,
+    ):
+        assert np.array_equal(given, other, equal_nan=True)
+
+
+@pytest.mark.usefixtures("dispatch")
 def test_scikit_learn_splits_stacks_stimulus_by_stimulus(home):
     source, target = networks()
     stacks = [LayerStack(home.layers(side)) for side in (source, target)]
@@ -384,6 +402,7 @@ def test_distances_that_are_not_scaled_take_arrays_of_any_library(home, metric, 
     assert found == pytest.approx(metric(X, y, **settings), rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("metric", [rsa_score, linear_cka, linear_predictivity_score])
 def test_metrics_that_take_numpy_arrays_only_say_so(home, metric):
@@ -655,3 +674,22 @@ def test_a_foreign_inner_estimator_gets_arrays_of_the_library(home):
     made = found.predict(home.layers(sides[0]))
     assert all(home.has(layer) for layer in made)
     assert_close(made, expected.predict(sides[0]), 1e-8)
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_tensors_that_numpy_cannot_read_say_what_to_do(dispatch):
+    torch = pytest.importorskip("torch")
+    layer = torch.randn((20, 3))
+    with config_context(array_api_dispatch=dispatch):
+        for read in (
+            lambda given: LayerStack([given]),
+            lambda g: soft_matching_score(g, g),
+        ):
+            with pytest.raises(TypeError, match=r"layer\.detach\(\)"):
+                read(layer.requires_grad_())
+            read(layer.detach())
+            if dispatch:
+                read(layer.detach().to(torch.bfloat16))
+            else:
+                with pytest.raises(TypeError, match=r"layer\.float\(\)"):
+                    read(layer.detach().to(torch.bfloat16))

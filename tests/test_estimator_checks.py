@@ -149,7 +149,8 @@ def all_checks(estimators):
     return pytest.mark.parametrize(*checks.args, ids=name)
 
 
-# The checks draw data at random, some of it with constant units.
+# The checks draw few data at random, some of it with constant units.
+@pytest.mark.filterwarnings("ignore:.* validation stimuli, too few:UserWarning")
 @pytest.mark.filterwarnings(
     "ignore:.* are constant over:skmot.exceptions.DeadUnitWarning"
 )

@@ -97,19 +97,34 @@ def as_array(array):
     ------
     TypeError
         If the array is of another library and numpy cannot read it, for instance
-        because it is on a GPU.
+        because it is on a GPU, or if it requires gradients.
     """
     if not is_foreign(array):
         return np.asarray(array)
     if is_dispatched(array):
+        if getattr(array, "requires_grad", False):
+            raise TypeError(f"The array requires gradients. {_remedy(array)}")
         return array
     try:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"{error} Use `sklearn.set_config(array_api_dispatch=True)` to work with "
-            "arrays of other libraries than numpy on their device."
-        ) from error
+        raise TypeError(f"{str(error).rstrip('.')}. {_remedy(array)}") from error
+
+
+def _remedy(array):
+    """Say what to do with an array that numpy cannot read."""
+    if getattr(array, "requires_grad", False):
+        return (
+            "Take it out of the graph of gradients: `layer.detach()`, or record "
+            "activations within `torch.no_grad()`."
+        )
+    if "bfloat16" in str(getattr(array, "dtype", "")):
+        return "numpy has no bfloat16: convert with `layer.float()`."
+    return (
+        "Move it to the CPU, `layer.cpu()`, or use "
+        "`sklearn.set_config(array_api_dispatch=True)` to work with arrays of other "
+        "libraries than numpy on their device."
+    )
 
 
 def to_numpy(array):

@@ -10,8 +10,9 @@ from sklearn.linear_model import Ridge
 from skmot._units import over_all_units
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.sklearn import HasMethods, Interval
-from skmot.base import PairMapping, Solution
+from skmot.base import FEW_VALIDATION_STIMULI, PairMapping, Solution
 from skmot.metrics._linear import (
+    LEAST_VALIDATION,
     check_alphas,
     coefficients_of,
     fit_on_validation,
@@ -44,10 +45,17 @@ class ValidatedRegression(PairMapping):
         validation, _ = split_stimuli(
             len(X), [self.validation_fraction], self.random_state
         )
-        to_target, score = fit_on_validation(self._regressors(), X, Y, validation, "y")
+        candidates = self._regressors()
+        to_target, score = fit_on_validation(candidates, X, Y, validation, "y")
         to_source, _ = fit_on_validation(self._regressors(), Y, X, validation, "X")
         maps, attributes = self._maps_and_attributes(to_target, to_source, X, Y)
-        return Solution(cost=1.0 - score, maps=maps, attributes=attributes)
+        few = len(candidates) > 1 and len(validation) < LEAST_VALIDATION
+        return Solution(
+            cost=1.0 - score,
+            maps=maps,
+            attributes=attributes,
+            converged={FEW_VALIDATION_STIMULI: len(validation)} if few else True,
+        )
 
 
 @shared_docs
@@ -67,7 +75,8 @@ class LinearPredictivity(ValidatedRegression):
         means 8 penalties from 1e-4 to 1e4, equally spaced in their logarithm.
     validation_fraction : float, default=0.125
         Fraction of the training stimuli in the validation part. The part has at least
-        two stimuli, and one more if every unit would otherwise be constant over it.
+        two stimuli, and one more if every unit would otherwise be constant over it. If
+        it has fewer than five, a warning is raised.
     random_state : int, RandomState instance or None, default=None
         Controls the randomness of the validation part. Pass an int for reproducible
         output; within a `MultiLevelOT` it makes the part the same for every pair of

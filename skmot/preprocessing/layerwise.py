@@ -1,12 +1,13 @@
 """LayerwiseTransformer, and the base class of the transformers of layers."""
 
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmot._utils.methods import available_where
 from skmot._utils.sklearn import HasMethods, fit_context
 from skmot.layers.checks import check_layer
 from skmot.layers.sides import check_later_side, read_side, seen_by_sklearn
@@ -110,14 +111,14 @@ class LayerTransformer(
         if layout.is_single_array:
             # The result for a single array need not be an array.
             return layout.restore([apply(stack.layers[0], names[0])], stack.stimuli)
-        transformed = self._name_units(stack.map(apply, names), stack)
+        transformed = self._apply_to_stack(apply, stack, names)
         if layout.kind in ("stack", "frame"):
             return transformed
         return layout.restore(list(transformed.layers), stack.stimuli)
 
-    def _name_units(self, transformed, stack):
-        """Return the transformed stack with names of its units, if they have names."""
-        return transformed
+    def _apply_to_stack(self, apply, stack, names):
+        """Apply a function of an array and its name to each array of a stack."""
+        return stack.map(apply, names)
 
     def set_output(self, *, transform=None):
         """Do nothing, because layers are returned as the type they were given as.
@@ -140,17 +141,25 @@ class LayerTransformer(
         return tags
 
 
-def _transformer_inverts(estimator):
+def _check_inverse(estimator):
     """Raise the transformer's own AttributeError if it has no inverse."""
-    return bool(estimator.transformer.inverse_transform)
+    _ = estimator.transformer.inverse_transform
+
+
+@contextmanager
+def _layer_named(where):
+    """Name the layer in the errors of a transformer, which does not know it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        # A subclass may need more arguments than a message.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{error} (found in {where})") from error
 
 
 def _inverse_transform_layer(learned, layer, where):
-    try:
+    with _layer_named(where):
         return learned.inverse_transform(layer)
-    except ValueError as error:
-        # Only the transformer knows the number of transformed columns.
-        raise ValueError(f"{error} (found in {where})") from error
 
 
 class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
@@ -211,13 +220,16 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
         self : LayerwiseTransformer
             Fitted transformer.
         """
-        self._learned = self._learn(
-            self._read(X), lambda layer, where: clone(self.transformer).fit(layer, y)
-        )
+
+        def fit(layer, where):
+            with _layer_named(where):
+                return clone(self.transformer).fit(layer, y)
+
+        self._learned = self._learn(self._read(X), fit)
         self.transformers_ = self._layout.nest(self._learned)
         return self
 
-    @available_if(_transformer_inverts)
+    @available_where(_check_inverse)
     def inverse_transform(self, X):
         """Transform layers back to their original units.
 
@@ -256,7 +268,8 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
         return self._apply(_inverse_transform_layer, stack, layout)
 
     def _transform_layer(self, learned, layer, where):
-        return learned.transform(layer)
+        with _layer_named(where):
+            return learned.transform(layer)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -6,9 +6,9 @@ from dataclasses import replace
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmot._utils.methods import available_where
 from skmot._utils.sklearn import HasMethods, fit_context
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
@@ -19,10 +19,9 @@ def _regressor_has(method):
     """Make a method available if the regressor has it; otherwise raise its error."""
 
     def check(estimator):
-        regressor = getattr(estimator, "regressor_", estimator.regressor)
-        return bool(getattr(regressor, method))
+        getattr(getattr(estimator, "regressor_", estimator.regressor), method)
 
-    return available_if(check)
+    return available_where(check)
 
 
 class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator):

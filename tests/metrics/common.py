@@ -51,7 +51,7 @@ def a_population_without_a_live_unit_is_an_error(score):
 
 
 def magnitudes_do_not_matter(score):
-    X, Y = populations((5, 6), n_stimuli=40)
+    X, Y = populations((5, 6), n_stimuli=60)
     expected = score(X, Y)
     for factor in (1e30, 1e-30):
         assert score(factor * X, Y) == pytest.approx(expected, abs=1e-9)

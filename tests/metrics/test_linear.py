@@ -49,6 +49,7 @@ def test_linear_predictivity_is_ridge_by_the_papers_protocol(seed, alphas):
     ) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 @pytest.mark.parametrize("n_stimuli", [40, 41, 44, 47, 101])
 @pytest.mark.parametrize("share", [0.1, 0.125, 0.2])
 def test_parts_of_stimuli_have_the_sizes_of_scikit_learn(n_stimuli, share):
@@ -68,6 +69,7 @@ def test_parts_of_stimuli_have_the_sizes_of_scikit_learn(n_stimuli, share):
     assert found == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 def test_linear_predictivity_needs_stimuli_for_every_part():
     X, Y = populations((5, 6), n_stimuli=6)
     assert -1 <= linear_predictivity_score(X, Y, random_state=0) <= 1
@@ -84,6 +86,7 @@ def test_penalties_are_positive(alphas):
         linear_predictivity_score(X, Y, alphas=alphas)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 @by_law(*LAWS, swapping_the_populations_changes_the_score)
 def test_laws(law):
     law(partial(linear_predictivity_score, random_state=0))

@@ -26,6 +26,7 @@ from skmot import (
     SemiMatching,
     SoftMatching,
 )
+from skmot.metrics import linear_predictivity_score
 from tests import reference
 from tests.networks import random_networks
 from tests.pairs.common import (
@@ -367,6 +368,7 @@ def test_a_search_over_the_kind_of_inner_itself():
     assert isinstance(search.best_params_["inner"], LinearPredictivity)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 def test_ties_of_penalties_do_not_depend_on_the_order_of_units():
     # Two validation stimuli: every correlation is 1 or -1, and penalties tie.
     for seed in range(40):
@@ -383,7 +385,40 @@ def test_ties_of_penalties_do_not_depend_on_the_order_of_units():
         assert len(alphas) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 def test_of_penalties_that_tie_the_largest_is_chosen():
     # One unit predicts one: whatever the penalty, the correlation is 1.
     X = np.random.default_rng(0).normal(size=(30, 1))
     assert LinearPredictivity(random_state=0).fit(X, 2 * X + 1).alpha_ == 1e4
+
+
+def few_stimuli(n_stimuli, n_layers=1):
+    random = np.random.default_rng(0)
+    return [random.normal(size=(n_stimuli, 3)) for _ in range(n_layers)]
+
+
+TOO_FEW = "validation stimuli, too few"
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_too_few_validation_stimuli_are_told_once_a_fit(n_jobs):
+    layers = few_stimuli(16, n_layers=2)
+    ridge = LinearPredictivity(random_state=0)
+    with pytest.warns(UserWarning, match=f"1 .* over 2 {TOO_FEW}") as caught:
+        ridge.fit(layers[0], layers[1])
+    assert caught[0].filename == __file__
+    mot = MultiLevelOT(ridge, n_jobs=n_jobs)
+    with pytest.warns(UserWarning, match=f"4 .* over 2 {TOO_FEW}") as caught:
+        mot.fit(layers, layers)
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(UserWarning, match=f"over 2 {TOO_FEW}.*`validation_size`"):
+        linear_predictivity_score(*layers, random_state=0)
+
+
+def test_enough_validation_stimuli_or_no_choice_are_no_warning():
+    layers = few_stimuli(40, n_layers=2)
+    LinearPredictivity(random_state=0).fit(*layers)
+    few = [layer[:16] for layer in layers]
+    LinearPredictivity(alphas=[1.0], random_state=0).fit(*few)
+    RegressorMapping(random_state=0).fit(*few)
+    linear_predictivity_score(*few, alphas=[1.0], random_state=0)

@@ -168,3 +168,21 @@ def test_layers_that_were_not_made_here_do_not_come_back(stack):
     wider = [stack.layers[0], stack.layers[2], stack.layers[2]]
     with pytest.raises(ValueError, match=r"found in X, layer 'V2'"):
         scaler.inverse_transform(LayerStack(wider, names=stack.names))
+
+
+class Picky(StandardScaler):
+    """A transformer that refuses to transform layers of one width."""
+
+    def transform(self, X):
+        if X.shape[1] == 5:
+            raise TypeError("five units")
+        return super().transform(X)
+
+
+def test_errors_of_transformers_name_the_layer(stack):
+    narrow = stack.select_units([None, np.arange(5), None])
+    where = r"\(found in X, layer 'V2'\)"
+    with pytest.raises(ValueError, match=rf"n_components=6 .*{where}"):
+        LayerwiseTransformer(PCA(6)).fit(narrow)
+    with pytest.raises(TypeError, match=f"five units {where}"):
+        LayerwiseTransformer(Picky()).fit(narrow).transform(narrow)

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import RSA, LayerStack, MultiLevelOT, SoftMatching
 from skmot.metrics import source_score
 from skmot.preprocessing import (
     FiniteUnitSelector,
@@ -265,3 +265,10 @@ def test_nan_is_allowed_in_the_source_if_the_regressor_allows_it(pair):
     for regressor, allowed in ((MultiLevelOT(), False), (selecting, True)):
         wrapped = TransformedTargetLayers(regressor, scaler)
         assert get_tags(wrapped).input_tags.allow_nan is allowed
+
+
+def test_the_error_itself_says_why_there_is_no_score():
+    estimator = TransformedTargetLayers(RSA(), LayerwiseTransformer(StandardScaler()))
+    for name in ("score", "predict", "unit_scores"):
+        with pytest.raises(AttributeError, match=r"RSA has no `\w+` .*compares two"):
+            getattr(estimator, name)
