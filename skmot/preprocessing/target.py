@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skmot._scores import unwrap
 from skmot._utils.methods import available_where
 from skmot._utils.sklearn import HasMethods, fit_context
 from skmot.layers import LayerStack
@@ -20,6 +21,16 @@ def _regressor_has(method):
 
     def check(estimator):
         getattr(getattr(estimator, "regressor_", estimator.regressor), method)
+
+    return available_where(check)
+
+
+def _last_has(method):
+    """Make a method available if what the regressor ends in has it."""
+
+    def check(estimator):
+        regressor = getattr(estimator, "regressor_", estimator.regressor)
+        getattr(unwrap(regressor)[0], method)
 
     return available_where(check)
 
@@ -39,6 +50,10 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
     these units, they exist for every transformer, and they do not contain the variance
     that a transformer such as PCA removes on purpose. If the transformer only shifts
     and scales units, the score is the same in the original units.
+
+    The methods that a Pipeline does not have (`unit_scores`, `layer_scores`,
+    `inverse_score` and `held_out_cost`) are those of its last step. Its earlier steps
+    transform `X`, and the source is scored as they transform it.
 
     Parameters
     ----------
@@ -194,7 +209,7 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self._call_regressor("score", X, y=y, **weights)
 
-    @_regressor_has("inverse_score")
+    @_last_has("inverse_score")
     def inverse_score(self, X, y):
         """Score the reconstruction of the source from the transformed target.
 
@@ -208,9 +223,9 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         score : float
             Inverse score of the regressor.
         """
-        return self._call_regressor("inverse_score", X, y=y)
+        return self._call_last("inverse_score", X, y)
 
-    @_regressor_has("layer_scores")
+    @_last_has("layer_scores")
     def layer_scores(self, X, y, direction="target"):
         """Score each layer of the transformed target or of the source.
 
@@ -226,9 +241,9 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         scores : ndarray of shape (n_layers,)
             Layer scores of the regressor.
         """
-        return self._call_regressor("layer_scores", X, y=y, direction=direction)
+        return self._call_last("layer_scores", X, y, direction=direction)
 
-    @_regressor_has("unit_scores")
+    @_last_has("unit_scores")
     def unit_scores(self, X, y, direction="target"):
         """Score each unit of the transformed target or of the source.
 
@@ -245,14 +260,14 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
             Unit scores of the regressor, one array per layer, or a single array if that
             side was a single array in `fit`.
         """
-        scores = self._call_regressor("unit_scores", X, y=y, direction=direction)
+        scores = self._call_last("unit_scores", X, y, direction=direction)
         return (
             scores[0]
             if direction == "target" and self._layout.is_single_array
             else scores
         )
 
-    @_regressor_has("held_out_cost")
+    @_last_has("held_out_cost")
     def held_out_cost(self, X, y):
         """Compute the cost of the fit on held-out stimuli.
 
@@ -266,7 +281,7 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         cost : float
             Held-out cost of the regressor.
         """
-        return self._call_regressor("held_out_cost", X, y=y)
+        return self._call_last("held_out_cost", X, y)
 
     @property
     def cost_(self):
@@ -284,6 +299,12 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         """Call a method of the regressor with the transformed target."""
         transformed = self._transform_target(y)
         return getattr(self.regressor_, method)(*source, transformed, **settings)
+
+    def _call_last(self, method, X, y, **settings):
+        """Call a method of what the regressor ends in with transformed layers."""
+        transformed = self._transform_target(y)
+        estimator, X, transformed = unwrap(self.regressor_, X, transformed)
+        return getattr(estimator, method)(X, transformed, **settings)
 
     def _transform_target(self, y):
         """Check and transform the target for the regressor."""

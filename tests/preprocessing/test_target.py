@@ -272,3 +272,24 @@ def test_the_error_itself_says_why_there_is_no_score():
     for name in ("score", "predict", "unit_scores"):
         with pytest.raises(AttributeError, match=r"RSA has no `\w+` .*compares two"):
             getattr(estimator, name)
+
+
+def test_scores_of_a_pipeline_are_those_of_its_last_step():
+    source, target = (LayerStack(side) for side in random_networks())
+    X, y, X_test, y_test = source[:40], target[:40], source[40:], target[40:]
+    half = UnitSubsampler(fraction=0.5, random_state=0)
+    both = TransformedTargetLayers(make_pipeline(half, MultiLevelOT()), half)
+    both.fit(X, y)
+    by_hand = MultiLevelOT().fit(half.fit_transform(X), half.fit_transform(y))
+    sides = half.fit(X).transform(X_test), half.fit(y).transform(y_test)
+    for found, expected in zip(
+        both.unit_scores(X_test, y_test), by_hand.unit_scores(*sides), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    for direction in ("target", "source"):
+        np.testing.assert_array_equal(
+            both.layer_scores(X_test, y_test, direction),
+            by_hand.layer_scores(*sides, direction),
+        )
+    assert both.inverse_score(X_test, y_test) == by_hand.inverse_score(*sides)
+    assert both.held_out_cost(X_test, y_test) == by_hand.held_out_cost(*sides)
