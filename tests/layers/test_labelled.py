@@ -25,6 +25,28 @@ def test_the_only_coordinate_of_the_rows_names_the_stimuli(v1):
         SoftMatching().fit(assembly(v1), assembly(v1, slice(None, None, -1)))
 
 
+def test_arrays_of_regions_are_never_scored_against_other_rows(v1, v2):
+    # Regions repeat, so that they name no units.
+    X, y = (
+        assembly(values, region=("neuroid", [region] * values.shape[1]))
+        for values, region in ((v1, "V1"), (v2, "V4"))
+    )
+    moved = y[[1, 0, *range(2, N)]]
+    mot = MultiLevelOT().fit([X], [y])
+    assert np.isfinite(mot.score([X], [y]))
+    message = r"row 0 is 'im000' in X and 'im001' in y"
+    for call in (MultiLevelOT().fit, mot.score, mot.held_out_cost):
+        with pytest.raises(ValueError, match=message):
+            call([X], [moved])
+    days = np.arange(N).astype("M8[D]")
+    dated = [
+        xr.DataArray(values, dims=("day", "unit"), coords={"day": order})
+        for values, order in ((v1, days), (v2, days[::-1]))
+    ]
+    with pytest.raises(ValueError, match=r"row 0 is .*1970-01-01.* and .*1970-01-12"):
+        SoftMatching().fit(*dated)
+
+
 def test_of_several_coordinates_one_must_be_chosen(v1):
     several = assembly(v1, run=("presentation", np.arange(N) % 2))
     with pytest.raises(ValueError, match=r"stimulus_id.*run.*`stimuli="):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import cross_val_score
 
-from skmot import LayerStack, SoftMatching
+from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.exceptions import RowNumberWarning
 
 
@@ -172,6 +172,20 @@ def test_rows_in_another_order_are_warned_of():
         SoftMatching().fit(X.iloc[10:50], y.iloc[10:50][::-1])
     with pytest.warns(RowNumberWarning):
         SoftMatching().fit(X.iloc[10:50], y.iloc[20:60])
+
+
+def test_rows_of_whatever_holds_a_frame_are_warned_of():
+    X, y = frames()
+    moved = y.iloc[[1, 0, *range(2, 60)]]
+    for source, target in (
+        (X, moved[0]),
+        ([X], [moved]),
+        (pd.concat({"V1": X, "V4": X}, axis=1), pd.concat({"IT": moved}, axis=1)),
+        (LayerStack({"V1": X}), LayerStack({"IT": moved})),
+        ([[X], [X]], [[moved]]),
+    ):
+        with pytest.warns(RowNumberWarning, match="row 0 is number 0 in X and 1 in y"):
+            MultiLevelOT().fit(source, target)
 
 
 def test_rows_that_agree_are_not_warned_of():

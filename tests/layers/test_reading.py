@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot.preprocessing import average_repeats
 from tests.layers.common import LABELS, N, two_level_frame
 
 # -- what layers are read from ---------------------------------------------------------
@@ -159,6 +160,22 @@ def test_vectors_in_a_list_are_refused(kind):
         SoftMatching().fit(np.stack(vectors), vectors)
     # Nested lists of numbers are one array.
     assert LayerStack([list(vector) for vector in vectors]).shape == (2, 80)
+
+
+@pytest.mark.parametrize("lengths", [(30, 30, 30), (30, 30, 18)])
+def test_vectors_are_refused_wherever_layers_are_read(lengths):
+    rng = np.random.default_rng(1)
+    vectors = tuple(rng.normal(size=length) for length in lengths)
+    layers = list(rng.normal(size=(2, 3, 30)))
+    for read in (
+        lambda: MultiLevelOT().fit(layers, vectors),
+        lambda: MultiLevelOT().fit(layers, layers).predict(vectors),
+        lambda: MultiLevelOT().fit(layers, layers).score(layers, vectors),
+        lambda: LayerStack.from_trials(vectors, [0, 0, 1]),
+        lambda: average_repeats(vectors, [0, 0, 1]),
+    ):
+        with pytest.raises(ValueError, match=r"list of 3 vectors.*np\.newaxis"):
+            read()
 
 
 # -- units have names ------------------------------------------------------------------

@@ -199,6 +199,16 @@ def test_what_gives_no_ceiling_is_an_error(repeats, groups, message):
         noise_ceiling(repeats, groups)
 
 
+def test_repeats_under_a_mask_give_no_ceiling():
+    _, repeats = simulate(3, n_stimuli=20)
+    masked = np.ma.array(repeats, mask=np.zeros(repeats.shape, dtype=bool))
+    masked[1, 4, 0] = np.ma.masked
+    with pytest.raises(ValueError, match="repeats has masked entries"):
+        noise_ceiling(masked, random_state=0)
+    with pytest.raises(ValueError, match="repeats has masked entries"):
+        noise_ceiling(masked.reshape(60, -1), np.tile(np.arange(20), 3))
+
+
 def test_input_is_not_changed():
     _, repeats = simulate(3, n_stimuli=20)
     copy = repeats.copy()

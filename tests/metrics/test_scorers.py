@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import LayerStack, MultiLevelOT, SemiMatching, SoftMatching
 from skmot.metrics import (
     negative_cost,
     scored_units,
@@ -77,6 +77,21 @@ def test_negative_cost_of_noise_is_near_minus_one():
     scores = cross_val_score(SoftMatching(), X, y, cv=3, scoring=negative_cost)
     assert scores.mean() == pytest.approx(-1, abs=0.05)
     assert -SoftMatching().fit(X, y).cost_ > -0.85
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: inner, MultiLevelOT])
+@pytest.mark.parametrize(
+    ("inner", "expected"), [(SemiMatching(), -1), (SoftMatching("sqeuclidean"), -2)]
+)
+def test_negative_cost_of_noise_is_held_out_for_every_inner(inner, expected, wrap):
+    # Without correlation: 1 - 0, and the squared distance of unit vectors.
+    X, y = np.random.default_rng(1).normal(size=(2, 120, 60))
+    pipeline = make_pipeline(StandardScaler(), wrap(inner))
+    found = cross_validate(
+        pipeline, X, y, cv=3, scoring=negative_cost, return_train_score=True
+    )
+    assert found["test_score"].mean() == pytest.approx(expected, rel=0.05)
+    assert found["train_score"].mean() > 0.85 * expected
 
 
 def test_layerwise_pca_in_a_pipeline_is_applied_before_scoring(networks):

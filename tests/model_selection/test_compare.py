@@ -148,6 +148,23 @@ def test_one_split_has_no_deviation():
     assert np.isnan(comparison.summary()[0]["standard_error_over_splits"])
 
 
+def test_folds_that_can_be_read_only_once_serve_every_method_and_pair():
+    sources, targets = networks_to_compare()
+    folds = list(KFold(3).split(np.zeros(60)))
+    methods = {"mot": MultiLevelOT(), "soft": SoftMatching()}
+    found, expected = (
+        compare(sources, targets, methods, cv, n_bootstrap=5, verbose=False)
+        for cv in (iter(folds), folds)
+    )
+    # Splits, methods, pairs, and the layers of both sides.
+    assert len(found.rows) == 3 * 2 * 4 * (3 + 4)
+    assert [row["score"] for row in found.rows] == [
+        row["score"] for row in expected.rows
+    ]
+    with pytest.raises(ValueError, match="`cv` makes no split"):
+        compare(sources, targets, methods, iter([]), verbose=False)
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_bootstrap_scores_resampled_stimuli(grouped):
     X, y = stacks()
@@ -473,6 +490,22 @@ def test_labels_that_repeat_are_groups():
     folds = StimulusKFold(3).split(X)
     for train, test in folds:
         assert not set(X.stimuli[train]) & set(X.stimuli[test])
+
+
+@pytest.mark.parametrize("labelled", ["source", "target"])
+def test_labels_of_one_side_are_enough_to_find_torn_repeats(labelled):
+    X, y = repeated(2), repeated(3)
+    if labelled == "source":
+        y = y.with_stimuli(None)
+    else:
+        X = X.with_stimuli(None)
+    # Every third row is held out, a trial of each image.
+    folds = [(np.flatnonzero(np.arange(180) % 3), np.arange(0, 180, 3))]
+    with pytest.raises(ValueError, match=r"60 group\(s\), .*both in training and held"):
+        compare({"a": X}, {"b": y}, {"soft": SoftMatching()}, folds, verbose=False)
+    for control in ("stimuli", "basis"):
+        with pytest.raises(ValueError, match="both in training and held out"):
+            permutation_control(SoftMatching(), X, y, control=control, cv=folds)
 
 
 def wide_pair():

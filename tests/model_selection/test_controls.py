@@ -701,3 +701,24 @@ def test_groups_that_cannot_move_are_told():
     assert refitted.movable_share == pytest.approx(movable)
     plain = permutation_control(SoftMatching(), X, y, cv=3, **settings)
     assert plain.movable_share == 1
+
+
+@pytest.mark.parametrize("by", ["labels", "groups"])
+def test_the_share_of_rows_that_move_is_that_of_stimuli_with_as_many_trials(by):
+    # Held out are eight images of three trials, and two of a number of their own.
+    n_trials = np.r_[np.full(6, 4), np.full(8, 3), 9, 11]
+    images = np.repeat([f"image {number}" for number in range(16)], n_trials)
+    test = np.flatnonzero(np.isin(images, [f"image {k}" for k in range(6, 16)]))
+    cv = [(np.setdiff1d(np.arange(len(images)), test), test)]
+    rng = np.random.default_rng(1)
+    X = LayerStack([rng.normal(size=(len(images), 6))])
+    y = X.map(lambda layer: layer + rng.normal(size=layer.shape))
+    options = {"groups": images}
+    if by == "labels":
+        X, y, options = X.with_stimuli(images), y.with_stimuli(images), {}
+    with pytest.warns(UserWarning, match=r"Only 55% of the rows can move") as caught:
+        result = permutation_control(
+            SoftMatching(), X, y, control="stimuli", cv=cv, random_state=0, **options
+        )
+    assert caught[0].filename == __file__
+    assert result.movable_share == pytest.approx(8 * 3 / (8 * 3 + 9 + 11))

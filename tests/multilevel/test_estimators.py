@@ -561,6 +561,25 @@ def test_folds_that_can_be_read_only_once_are_refused():
         MultiLevelOT(cost_cv=[]).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    "once",
+    [iter, lambda folds: map(tuple, folds), lambda folds: (fold for fold in folds)],
+    ids=["iterator", "map", "generator"],
+)
+def test_folds_of_every_level_must_be_there_for_the_next_fit(once):
+    X, y = random_networks()
+    folds = list(KFold(3).split(np.zeros(60)))
+    for mot in (
+        MultiLevelOT(cost_cv=once(folds)),
+        MultiLevelOT(MultiLevelOT(cost_cv=once(folds))),
+        MultiLevelOTRotation(max_iter=1, cost_cv=once(folds)),
+    ):
+        with pytest.raises(ValueError, match=r"`cost_cv` is an iterator"):
+            mot.fit(X, y)
+    with pytest.raises(ValueError, match=r"`cost_cv` has no folds"):
+        MultiLevelOT(MultiLevelOT(cost_cv=())).fit(X, y)
+
+
 @pytest.mark.parametrize("estimator", [MultiLevelOT(), SoftMatching()], ids=repr)
 def test_warning_about_dead_units_names_their_layers(estimator):
     rng = np.random.default_rng(0)

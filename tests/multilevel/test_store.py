@@ -488,6 +488,27 @@ def test_entries_that_are_exchanged_are_not_believed(tmp_path, fits):
     assert_same_fit(again, plain)
 
 
+@pytest.mark.parametrize("cost_cv", [None, 2])
+def test_entries_of_other_settings_or_folds_are_not_believed(tmp_path, fits, cost_cv):
+    X, y = random_networks()
+    mot = mot_of(cost_cv=cost_cv, memory=str(tmp_path))
+    plain = clone(mot).fit(X, y)
+    own = entries(tmp_path)
+    clone(mot).set_params(inner__metric="cosine").fit(X, y)
+    (other, *_) = sorted(set(entries(tmp_path)) - set(own))
+    # The first is that of other settings, and all after the second are the second.
+    contents = {own[0]: other.read_bytes()}
+    contents.update(dict.fromkeys(own[2:], own[1].read_bytes()))
+    for entry, content in contents.items():
+        entry.write_bytes(content)
+    n_solved = len(fits)
+    message = rf"is damaged.* \({len(own) - 1} time"
+    with pytest.warns(RuntimeWarning, match=message):
+        again = clone(mot).fit(X, y)
+    assert len(fits) == n_solved + len(own) - 1
+    assert_same_fit(again, plain)
+
+
 _MAPPING = """
 import numpy as np
 from skmot.base import PairMapping, Solution

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import GridSearchCV
 
@@ -121,6 +122,22 @@ def test_constant_units_take_part_in_rsa():
     assert rsa.cost_ == pytest.approx(1 - rsa_score(X, Y), abs=1e-12)
     assert rsa.cost_ != pytest.approx(RSA().fit(X[:, [0, 1, 3]], Y).cost_, abs=1e-3)
     assert rsa.dead_source_units_.size == rsa.dead_target_units_.size == 0
+
+
+def test_units_that_are_silent_in_some_rows_count_in_rows_scored():
+    X, Y = (np.maximum(side, 0) for side in populations(12, 9, n_stimuli=50))
+    training, held_out = slice(0, 30), slice(30, 50)
+    X[training, 3] = X[held_out, 7] = 0.0
+    Y[training, 2] = Y[held_out, 5] = 4.0
+    upper = np.triu_indices(20, 1)
+    rdms = [np.corrcoef(side[held_out])[upper] for side in (X, Y)]
+    by_hand = 1 - spearmanr(*rdms).statistic
+    fitted = RSA().fit(X[training], Y[training])
+    assert fitted.held_out_cost(X[held_out], Y[held_out]) == pytest.approx(by_hand)
+    folds = [(np.arange(50)[training], np.arange(50)[held_out])]
+    assert MultiLevelOT(RSA(), cost_cv=folds).fit([X], [Y]).cost_ == pytest.approx(
+        by_hand
+    )
 
 
 # -- within MultiLevelOT and scikit-learn ----------------------------------------------

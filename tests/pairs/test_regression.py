@@ -386,6 +386,24 @@ def test_ties_of_penalties_do_not_depend_on_the_order_of_units():
 
 
 @pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
+def test_ties_of_penalties_do_not_depend_on_scales_and_offsets_of_units():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(11, 6)), rng.normal(size=(11, 3))
+        factors, offsets = np.exp(rng.normal(size=6)), 10 * rng.normal(size=6)
+        chosen = set()
+        for source, target in (
+            (X, y),
+            (X * factors + offsets, y),
+            (X, y[:, ::-1] * factors[:3]),
+            (np.asfortranarray(X), y - offsets[3:]),
+        ):
+            regression = LinearPredictivity(random_state=0).fit(source, target)
+            chosen.add((regression.alpha_, regression.inverse_alpha_))
+        assert len(chosen) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 def test_of_penalties_that_tie_the_largest_is_chosen():
     # One unit predicts one: whatever the penalty, the correlation is 1.
     X = np.random.default_rng(0).normal(size=(30, 1))

@@ -480,10 +480,25 @@ def loud_pair(n, k, n_loud, factor, seed=0):
 
 def similarity_among_others(plan, X, Y, factor):
     """Sum of the products of matched units that are not loud."""
-    X, Y = (side - side.mean(axis=0) for side in (X, Y))
+    X, Y = (side.astype(float) for side in (X, Y))
+    X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
     quiet = [side.std(axis=0) < factor / 10 for side in (X, Y)]
     products = X[:, quiet[0]].T @ Y[:, quiet[1]]
     return np.sum(plan[np.ix_(*quiet)] * products)
+
+
+def best_plan(X, Y):
+    """Return the plan of an assignment of copies of the units, in float64."""
+    X, Y = (side.astype(float) for side in (X, Y))
+    n, k = X.shape[1], Y.shape[1]
+    copies = np.lcm(n, k)
+    products = (X - X.mean(axis=0)).T @ (Y - Y.mean(axis=0))
+    rows, columns = linear_sum_assignment(
+        -np.repeat(np.repeat(products, copies // n, axis=0), copies // k, axis=1)
+    )
+    plan = np.zeros((n, k))
+    np.add.at(plan, (rows // (copies // n), columns // (copies // k)), 1 / copies)
+    return plan
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
@@ -499,17 +514,26 @@ def test_loud_units_do_not_hide_the_others(n, k, n_loud, factor, dtype):
         assert caught[0].category is ConvergenceWarning
         return
     assert not caught
-    # The same problem as an assignment of copies of the units, in float64.
-    X, Y = X.astype(float), Y.astype(float)
-    copies = np.lcm(n, k)
-    products = (X - X.mean(axis=0)).T @ (Y - Y.mean(axis=0))
-    rows, columns = linear_sum_assignment(
-        -np.repeat(np.repeat(products, copies // n, axis=0), copies // k, axis=1)
-    )
-    plan = np.zeros((n, k))
-    np.add.at(plan, (rows // (copies // n), columns // (copies // k)), 1 / copies)
-    best = similarity_among_others(plan, X, Y, factor)
+    best = similarity_among_others(best_plan(X, Y), X, Y, factor)
     assert similarity_among_others(found, X, Y, factor) == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize(("n", "k"), [(250, 250), (240, 180)])
+@pytest.mark.parametrize("factors", [[1e6], [1e6, 1e4]])
+def test_loud_units_of_populations_that_use_few_arcs_do_not_hide_the_others(
+    factors, n, k, dtype
+):
+    rng = np.random.default_rng(3)
+    scales = np.append(factors, np.ones(n - len(factors)))
+    X = scales * rng.normal(size=(300, n))
+    Y = X[:, :k] + scales[:k] * rng.normal(size=(300, k))
+    X, Y = X.astype(dtype), Y[:, rng.permutation(k)].astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = SoftMatching("sqeuclidean").fit(X, Y).coupling_.toarray()
+    best = similarity_among_others(best_plan(X, Y), X, Y, 1e3)
+    assert similarity_among_others(found, X, Y, 1e3) == pytest.approx(best, rel=1e-6)
 
 
 def test_loud_units_of_a_partial_matching_are_warned_of():

@@ -17,6 +17,18 @@ def test_rows_of_a_label_are_averaged_in_order_of_appearance(stack):
         np.testing.assert_allclose(got, [part.mean(axis=0) for part in expected])
 
 
+def test_labels_that_only_look_alike_are_not_averaged():
+    layer = np.arange(6.0)[:, np.newaxis]
+    labels = [1, "1", 2**53, 2**53 + 1, "1", 1]
+    averages = average_repeats([layer], labels)
+    assert averages.stimuli.tolist() == [1, "1", 2**53, 2**53 + 1]
+    assert averages.layers[0].ravel().tolist() == [2.5, 2.5, 2, 3]
+    by_trials = LayerStack.from_trials([layer], labels)
+    assert by_trials.n_trials.tolist() == [2, 2, 1, 1]
+    with pytest.raises(ValueError, match=r"row 4 is missing \(None\)"):
+        average_repeats([layer], [*labels[:4], None, 1])
+
+
 def test_groups_take_the_place_of_labels(stack):
     groups = [("a", 1), ("b", 1)] * 30
     averages = average_repeats(stack, groups)
