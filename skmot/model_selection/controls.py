@@ -30,6 +30,12 @@ from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.sides import read_pair
+from skmot.model_selection.permutations import (
+    PiecePermutations,
+    row_permutations,
+    say_permuted,
+    warn_about_near_rows,
+)
 from skmot.model_selection.splits import make_splits, read_groups, repeated_groups
 from skmot.multilevel.estimators import LayerCoupler
 
@@ -347,123 +353,11 @@ def _conclude(outcome, control, direction, is_grouped):
 # -- stimuli -------------------------------------------------------------------------
 
 
-class _PiecePermutations:
-    """Permutations of pieces of rows with the same size.
-
-    Parameters
-    ----------
-    pieces : list of ndarray of int
-        Rows of each piece, which stay together.
-    """
-
-    def __init__(self, pieces):
-        self.n_rows = sum(len(piece) for piece in pieces)
-        sizes = sorted({len(piece) for piece in pieces})
-        # One array of shape (n_pieces, size) for each size.
-        self.classes = [
-            np.array([piece for piece in pieces if len(piece) == size])
-            for size in sizes
-        ]
-
-    @property
-    def n_distinct(self):
-        return math.prod(math.factorial(len(pieces)) for pieces in self.classes)
-
-    @property
-    def movable_share(self):
-        """Share of the rows whose piece has another piece of its size."""
-        movable = sum(pieces.size for pieces in self.classes if len(pieces) > 1)
-        return movable / self.n_rows
-
-    def sample(self, n, random):
-        """Return n random orders of the rows, of shape (n, n_rows)."""
-        if self.n_distinct <= n:
-            orders = list(itertools.product(*map(_all_orders, self.classes)))
-            chosen = [
-                orders[number] for number in _sample_equally(len(orders), n, random)
-            ]
-        else:
-            chosen = (
-                [random.permutation(len(pieces)) for pieces in self.classes]
-                for _ in range(n)
-            )
-        rows = np.empty((n, self.n_rows), dtype=np.intp)
-        for row, orders in zip(rows, chosen, strict=True):
-            for pieces, order in zip(self.classes, orders, strict=True):
-                row[pieces.ravel()] = pieces[list(order)].ravel()
-        return rows
-
-
-class _CircularShifts:
-    """All circular shifts of rows in time."""
-
-    movable_share = 1.0
-
-    def __init__(self, n_rows):
-        self.n_distinct = self.n_rows = n_rows
-
-    def sample(self, n, random):
-        """Return n random orders of the rows, of shape (n, n_rows)."""
-        if self.n_rows <= n:
-            shifts = _sample_equally(self.n_rows, n, random)
-        else:
-            shifts = random.randint(self.n_rows, size=n)
-        return (shifts[:, np.newaxis] + np.arange(self.n_rows)) % self.n_rows
-
-
-def _all_orders(pieces):
-    return itertools.permutations(range(len(pieces)))
-
-
-def _sample_equally(n_distinct, n, random):
-    """Sample n of few permutations, each equally often, in random order.
-
-    The identity is then sampled so often that no p-value is below 1 / n_distinct.
-    """
-    rounds = [random.permutation(n_distinct) for _ in range(-(-n // n_distinct))]
-    return np.concatenate(rounds)[:n]
-
-
-def _valid_permutations(rows, codes, blocks):
-    """Return the permutations of some rows that the options allow, numbered from 0."""
-    n_rows = len(rows)
-    if blocks is not None and not np.array_equal(np.diff(rows), np.ones(n_rows - 1)):
-        raise ValueError(
-            "`blocks` are of rows in time, so held-out rows must be consecutive. Use "
-            "TimeSeriesSplit, KFold without shuffling, or your own (train, test) pairs."
-        )
-    if blocks == "circular":
-        return _CircularShifts(n_rows)
-    positions = np.arange(n_rows)
-    if blocks is not None:
-        pieces = np.split(positions, range(blocks, n_rows, blocks))
-    elif codes is not None:
-        pieces = [positions[codes[rows] == code] for code in np.unique(codes[rows])]
-    else:
-        pieces = list(positions[:, np.newaxis])
-    permutations = _PiecePermutations(pieces)
-    if permutations.n_distinct == 1:
-        raise ValueError(
-            f"Nothing can be permuted among {n_rows} rows: no two groups or blocks "
-            "have the same size. Average repeats first, or choose smaller blocks."
-        )
-    return permutations
-
-
-def _permuted_units(codes, blocks):
-    """Name the rows, groups or blocks that are permuted."""
-    if blocks == "circular":
-        return "rows, shifted circularly,"
-    if blocks is not None:
-        return f"blocks of {blocks} rows"
-    return "rows" if codes is None else "groups of rows"
-
-
 def _permute_held_out(task, codes, blocks):
     # Invalid options raise an error before the fits, which can take long.
-    permutations = [_valid_permutations(test, codes, blocks) for _, test in task.splits]
+    permutations = [row_permutations(test, codes, blocks) for _, test in task.splits]
     if blocks is not None:
-        _warn_about_near_rows(task.splits, 1 if blocks == "circular" else blocks)
+        warn_about_near_rows(task.splits, 1 if blocks == "circular" else blocks)
     conservative = _are_splits_dependent(task.splits)
     scores, null_scores, n_distinct = [], [], []
     for allowed, (fitted, *held_out) in zip(permutations, task.fits(), strict=True):
@@ -474,7 +368,7 @@ def _permute_held_out(task, codes, blocks):
         n_distinct.append(allowed.n_distinct)
     if conservative:
         null_scores = [np.sort(null) for null in null_scores]
-    what = _permuted_units(codes, blocks)
+    what = say_permuted(codes, blocks)
     return _Outcome(
         np.array(scores),
         np.mean(null_scores, axis=0),
@@ -524,34 +418,15 @@ def _are_splits_dependent(splits):
     )
 
 
-def _warn_about_near_rows(splits, distance):
-    """Warn if training rows are at most `distance` rows from held-out rows."""
-    nearest = min(
-        int(np.abs(train[:, np.newaxis] - [test.min(), test.max()]).min())
-        for train, test in splits
-    )
-    if nearest <= distance:
-        warnings.warn(
-            f"Training rows are {nearest} row(s) from held-out ones. In a time series, "
-            "rows shortly after the training rows are correlated with them, but "
-            "permuted rows are not: the p-value is too small. Leave a gap, for "
-            "example with TimeSeriesSplit(gap=...), or use refit=True.",
-            UserWarning,
-            # The stack: this function, _permute_held_out, permutation_control, its
-            # wrapper, the caller.
-            stacklevel=5,
-        )
-
-
 def _permute_and_refit(task, codes, blocks):
-    permutations = _valid_permutations(np.arange(len(task.y)), codes, blocks)
+    permutations = row_permutations(np.arange(len(task.y)), codes, blocks)
     # With labels, the fit would raise an error, because permuted stimuli do not match.
     target = task.y.with_stimuli(None)
     null_scores = [
         task.refitted_scores(y=target[order]).mean()
         for order in permutations.sample(task.n_permutations, task.random)
     ]
-    what = _permuted_units(codes, blocks)
+    what = say_permuted(codes, blocks)
     return _Outcome(
         task.refitted_scores(),
         np.array(null_scores),
@@ -607,7 +482,7 @@ def _rotate(stack, trains, random, where):
 
 def _permute_layers(task):
     n_layers = task.X.n_layers
-    permutations = _PiecePermutations(list(np.arange(n_layers)[:, np.newaxis]))
+    permutations = PiecePermutations(list(np.arange(n_layers)[:, np.newaxis]))
     orders = permutations.sample(task.n_permutations, task.random)
     scores, null_scores, couplings = [], [], []
     for fitted, source, target in task.fits():
