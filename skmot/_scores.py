@@ -73,7 +73,7 @@ class Reconstruction:
         width = max(1, _BLOCK_ENTRIES // len(counts))
         for start in range(0, self.recorded.shape[1], width):
             part = slice(start, start + width)
-            correlations = _weighted_correlations(
+            correlations = weighted_correlations(
                 self.recorded[:, part], self.reconstructed[:, part], counts
             )
             total += np.nansum(correlations, axis=1)
@@ -83,7 +83,7 @@ class Reconstruction:
         )
 
 
-def _weighted_correlations(recorded, reconstructed, counts):
+def weighted_correlations(recorded, reconstructed, counts):
     """Correlate columns in each resample; NaN if the recorded unit is constant."""
     sizes = np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     weights = counts / sizes

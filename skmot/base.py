@@ -10,7 +10,7 @@ import numbers
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.sparse import issparse
@@ -48,9 +48,10 @@ from skmot._utils.sklearn import fit_context
 from skmot._utils.warnings import say_few_validation
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer, check_same_length
-from skmot.layers.labels import check_same_stimuli
+from skmot.layers.labels import check_same_stimuli, warn_about_row_numbers
 from skmot.layers.layout import Layout, nest
 from skmot.layers.sides import check_fit_pair, check_later_side, move_stack
+from skmot.layers.splits import repeated_rows
 from skmot.layers.stack import Leaf, device_of_layers, leaves_of, side_by_side
 from skmot.layers.training import TrainingStimuli
 from skmot.transport import TuningCurves
@@ -124,10 +125,14 @@ class Population:
         metric "correlation", which is the default.
     statistics : UnitStatistics
         Mean, deviation and `live` mask of all units, including constant units.
+    groups : ndarray of int of shape (n_stimuli,) or None
+        Groups of rows with equal stimulus labels, if labels repeat and the estimator
+        splits rows. None otherwise.
     """
 
     curves: TuningCurves
     statistics: UnitStatistics
+    groups: object = None
 
     @property
     def units(self):
@@ -342,6 +347,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         target, found = check_later_side(self, y, self._target_layout)
         check_same_length(source, target, "X", "y")
         check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
+        warn_about_row_numbers(source._row_numbers, target._row_numbers, "X", "y")
         if self._training is not None:
             self._training.check(source, target)
         self._check_device(source, method)
@@ -767,12 +773,25 @@ class PairComparison(LayerEstimator):
 
     # -- methods shared by all subclasses ------------------------------------------
 
+    # Whether `_solve` splits the rows, and must keep repeats of a stimulus together.
+    _splits_rows = False
+
     @property
     def _leaves_out_constant_units(self):
         return self._input != "raw"
 
-    def _solve_checked(self, source, target):
-        """Call `_solve` and check the type of its return value."""
+    def _solve_checked(self, source, target, labels=()):
+        """Call `_solve` and check the type of its return value.
+
+        Parameters
+        ----------
+        source, target : object
+            The two populations, as `_prepare` returns them.
+        labels : sequence of (ndarray or None)
+            Stimulus labels of both sides.
+        """
+        if self._splits_rows:
+            source = replace(source, groups=repeated_rows(*labels))
         solution = self._solve(source, target)
         if not isinstance(solution, Solution):
             raise TypeError(
@@ -789,7 +808,8 @@ class PairComparison(LayerEstimator):
     def _fit(self, source, target):
         first, source_statistics = self._prepare_side(source, self._source_layout)
         second, target_statistics = self._prepare_side(target, self._target_layout)
-        solution = self._solve_checked(first, second)
+        labels = source.stimuli, target.stimuli
+        solution = self._solve_checked(first, second, labels)
         if not np.isfinite(solution.cost):
             raise ValueError(
                 f"{type(self).__name__}._solve returned a cost of {solution.cost}; it "
@@ -942,8 +962,8 @@ class PairMapping(PairComparison):
 
     # -- methods shared by all subclasses ------------------------------------------
 
-    def _solve_checked(self, source, target):
-        solution = super()._solve_checked(source, target)
+    def _solve_checked(self, source, target, labels=()):
+        solution = super()._solve_checked(source, target, labels)
         if solution.maps is None or len(solution.maps) != 2:
             raise TypeError(
                 f"{type(self).__name__}._solve returned no maps: a PairMapping needs "

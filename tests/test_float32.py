@@ -88,6 +88,10 @@ NUMBERS = {
     "SoftMatching": _fitted_cost(SoftMatching()),
     "SoftMatching, cosine": _fitted_cost(SoftMatching("cosine")),
     "SoftMatching, sqeuclidean": _fitted_cost(SoftMatching("sqeuclidean")),
+    "SoftMatching, mass .6": _fitted_cost(SoftMatching(mass=0.6)),
+    "SoftMatching, mass .6, sqeuclidean": _fitted_cost(
+        SoftMatching("sqeuclidean", mass=0.6)
+    ),
     "SemiMatching": _fitted_cost(SemiMatching()),
     "OneToOneMatching": _fitted_cost(OneToOneMatching()),
     "Procrustes": _fitted_cost(Procrustes()),
@@ -127,3 +131,32 @@ def test_cost_of_nearly_identical_layers_is_half_of_the_squared_difference(
         # Rounding to float32 changes single responses by 6e-8.
         rtol = 1e-3 if dtype == "float32" and distance == 1e-5 else 1e-5
         np.testing.assert_allclose(estimator.fit(X, y).cost_, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SoftMatching(),
+        SoftMatching("sqeuclidean"),
+        SoftMatching(mass=0.8),
+        SemiMatching(),
+        OneToOneMatching(),
+        RotationMatching(max_iter=3),
+    ],
+    ids=repr,
+)
+def test_units_that_share_a_strong_time_course_are_matched(estimator):
+    # The signals of single units are 1e-4 of what all units have in common.
+    rng = np.random.default_rng(0)
+    order = rng.permutation(40)
+    common = 1e4 * rng.normal(size=(200, 1))
+    X = (common + rng.normal(size=(200, 40))).astype(np.float32)
+    y = (X[:, order] + 0.2 * rng.normal(size=X.shape)).astype(np.float32)
+    fitted = estimator.fit(X, y)
+    matched = fitted.coupling_.toarray()[order, np.arange(40)] > 0
+    assert matched.mean() >= getattr(estimator, "mass", 1)
+    double = X.astype(np.float64), y.astype(np.float64)
+    expected = fitted.held_out_cost(*(side[:100] for side in double))
+    np.testing.assert_allclose(
+        fitted.held_out_cost(X[:100], y[:100]), expected, rtol=1e-2
+    )

@@ -1,24 +1,34 @@
 """Scores of stimuli that were trained on raise a LeakWarning, and no others do."""
 
+import datetime as dt
 import pickle
 import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    cross_val_score,
     cross_validate,
     learning_curve,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmot import LayerStack, LinearPredictivity, MultiLevelOT, SoftMatching
+from skmot import (
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    SemiMatching,
+    SoftMatching,
+)
 from skmot.exceptions import LeakWarning
 from skmot.metrics import negative_cost, source_score, target_score
 from skmot.model_selection import StimulusKFold, compare, permutation_control
@@ -214,3 +224,100 @@ def test_folds_that_tear_repeats_warn_within_scikit_learns_tools():
     X, y = trials(0), trials(1)
     with pytest.warns(LeakWarning):
         cross_validate(MultiLevelOT(), X, y, cv=KFold(3, shuffle=True, random_state=0))
+
+
+# -- the same stimuli in another recording ---------------------------------------------
+
+
+def model_and_brain(run):
+    """Return the features of a model, and a recording of one run of 60 images."""
+    features = np.random.default_rng(0).normal(size=(60, 30))
+    signal = np.random.default_rng(1).normal(size=(60, 20))
+    noise = np.random.default_rng(2 + run).normal(size=(60, 20))
+    names = [f"image {row}" for row in range(60)]
+    return (
+        LayerStack({"model": features}, stimuli=names),
+        LayerStack({"V1": signal + noise}, stimuli=names),
+    )
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("rows", [np.s_[:], np.s_[1:], np.s_[::-2]])
+def test_another_run_of_one_side_is_told_where_the_other_is_a_model(swap, rows):
+    first, second = model_and_brain(run=1), model_and_brain(run=2)
+    if swap:
+        first, second = first[::-1], second[::-1]
+    fitted = SoftMatching().fit(*first)
+    fitted.score(*(side[rows] for side in first))
+    with pytest.warns(LeakWarning):
+        fitted.score(*(side[rows] for side in second))
+
+
+def test_leave_one_run_out_from_a_model_is_told():
+    runs = [model_and_brain(run) for run in range(3)]
+    X, y = (np.concatenate([run[side] for run in runs]) for side in (0, 1))
+    with pytest.warns(LeakWarning):
+        cross_val_score(SoftMatching(), X, y, cv=KFold(3))
+
+
+def test_disjoint_trials_of_the_same_stimuli_are_told():
+    _, one = model_and_brain(run=1)
+    X, other = model_and_brain(run=2)
+    y = LayerStack.from_trials(np.concatenate([one, other]))
+    first, second = y.split_trials(random_state=0)
+    fitted = SoftMatching().fit(X, first)
+    with pytest.warns(LeakWarning):
+        fitted.score(X, second)
+
+
+@pytest.mark.parametrize("make", [np.round, lambda v: np.maximum(v - 1, 0)])
+def test_another_run_of_sparse_responses_is_told(make):
+    names = list(range(50))
+    runs = [
+        LayerStack(
+            [make(np.random.default_rng(k).normal(size=(50, 12)))], stimuli=names
+        )
+        for k in range(2)
+    ]
+    fitted = SemiMatching().fit(runs[0], runs[0])
+    fitted.score(runs[0][5:20], runs[0][5:20])
+    with pytest.warns(LeakWarning):
+        fitted.score(runs[1][5:20], runs[1][5:20])
+
+
+def test_training_rows_that_a_transformer_rounds_are_no_leak():
+    # The last component of as many units as rows is rounding.
+    layer = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    X = LayerStack([layer], stimuli=range(40))
+    steps = make_pipeline(LayerwiseTransformer(PCA()), SoftMatching()).fit(X, X)
+    steps.score(X[:10], X[:10])
+
+
+@pytest.mark.parametrize(
+    ("trained", "scored", "is_leak"),
+    [
+        (
+            pd.date_range("2020", periods=8),
+            list(pd.date_range("2020", periods=8)),
+            True,
+        ),
+        (
+            list(pd.date_range("2020", periods=8, tz="UTC")),
+            list(pd.date_range("2020", periods=8, tz="UTC").tz_convert("Asia/Tokyo")),
+            True,
+        ),
+        ([Fraction(k, 2) for k in range(8)], [k / 2 for k in range(8)], True),
+        ([str(k) for k in range(8)], [str(k).encode() for k in range(8)], False),
+        ([dt.date(2020, 1, k) for k in range(1, 9)], ["2020-01-01"] * 8, False),
+    ],
+)
+def test_labels_are_the_same_where_python_says_so(trained, scored, is_leak):
+    values = np.random.default_rng(0).normal(size=(2, 8, 4))
+    fitted = SoftMatching().fit(
+        LayerStack([values[0]], stimuli=trained), LayerStack([values[0]])
+    )
+    other = LayerStack([values[1]], stimuli=scored), LayerStack([values[1]])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LeakWarning)
+        fitted.score(*other)
+    assert bool(caught) == is_leak

@@ -7,6 +7,8 @@ the functions of the array API standard (`xp.astype`, `xp.matmul`, `xp.take`, ..
 Small, sparse and combinatorial problems are solved in numpy, on the CPU.
 """
 
+from datetime import date, timedelta
+
 import numpy as np
 from sklearn import get_config
 
@@ -19,6 +21,9 @@ from skmot._utils.sklearn import (
 # scikit-learn's wrapper of numpy. A stack must have the same namespace as the arrays
 # that it is combined with.
 NUMPY = array_api_compat.array_namespace(np.empty(0))
+# Dtype kinds of strings, bytes, structured arrays, dates and time differences.
+_NON_NUMERIC_KINDS = tuple("USVMm")
+_NON_NUMERIC = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)
 # Smaller matrices fit into the processor's cache while they are transposed (1 MB of
 # float32). Larger matrices are transposed in blocks of as many rows as fill a cache
 # line, which was the fastest of 16 to 512 rows.
@@ -78,6 +83,21 @@ def is_foreign(array):
     return array_api_compat.is_array_api_obj(array) and not isinstance(
         array, np.ndarray | np.generic
     )
+
+
+def non_numeric_type(array):
+    """Return the type of strings or dates in an array, or None if there are none.
+
+    numpy converts strings of digits, and dates, to numbers silently.
+    """
+    dtype = getattr(array, "dtype", None)
+    if getattr(dtype, "kind", None) in _NON_NUMERIC_KINDS:
+        return str(dtype)
+    if isinstance(array, np.ndarray) and dtype.kind == "O":
+        for kind in dict.fromkeys(map(type, array.ravel())):
+            if issubclass(kind, _NON_NUMERIC):
+                return kind.__name__
+    return None
 
 
 def as_array(array):

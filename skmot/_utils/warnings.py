@@ -71,10 +71,10 @@ def repeat_warnings(log, stacklevel):
 
 
 def say_few_validation(n_regressions, n_stimuli, parameter):
-    """Return the message that penalties were chosen on too few validation stimuli."""
+    """Return the message that regressions were judged by too few validation stimuli."""
     return (
-        f"{n_regressions} regression(s) chose the penalty by a correlation over "
-        f"{n_stimuli} validation stimuli, too few to estimate one: the choice, and "
-        "a cost over them, are mostly chance. Give more stimuli, or a larger "
+        f"{n_regressions} regression(s) were judged by a correlation over {n_stimuli} "
+        "validation stimuli, too few to estimate one: the cost, and the choice of a "
+        "penalty, are mostly chance. Give more stimuli, or a larger "
         f"`{parameter}`."
     )

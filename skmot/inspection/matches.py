@@ -16,6 +16,7 @@ from skmot.base import LayerEstimator, read_side_by_side
 from skmot.layers import LayerStack
 from skmot.layers.labels import list_labels
 from skmot.layers.layout import Layout, layer_label
+from skmot.layers.sides import read_side
 from skmot.layers.stack import leaves_of
 
 COLUMNS = (
@@ -64,7 +65,8 @@ search or TransformedTargetLayers
           from 0, if the layers have no names. For stacks of stacks, this is a tuple
           with the name at each level;
         - "source_unit" and "target_unit": name of the unit, or its number within its
-          layer, counted from 0, if the units have no names;
+          layer, counted from 0, if the units have no names. If earlier steps of a
+          Pipeline select units, this is the number before the selection;
         - "share": fraction of the target unit's weight in the plan of this pair of
           layers that comes from this source unit, from 0 to 1;
         - "weight": entry of the plan times the weight of the pair of layers. The sum
@@ -117,6 +119,9 @@ search or TransformedTargetLayers
     [0.9, 0.9, 0.9]
     """
     check_is_fitted(estimator)
+    if not isinstance(estimator, LayerEstimator):
+        # Selectors of units number those of a stack as they were before.
+        X, y = _as_stack(X, "X"), _as_stack(y, "y")
     estimator, X, y = unwrap(estimator, X, y)
     _check_couples_units(estimator)
     source, target = (
@@ -148,6 +153,11 @@ search or TransformedTargetLayers
         **{name: found[name].tolist() for name in ("share", "weight", "correlation")},
     }
     return _as_table({name: columns[name] for name in COLUMNS})
+
+
+def _as_stack(given, argument):
+    # scikit-learn compares the columns of DataFrames with those of the fit.
+    return given if hasattr(given, "columns") else read_side(given, argument)[0]
 
 
 def _check_couples_units(estimator):
@@ -317,7 +327,8 @@ class _Side:
     layout: Layout
 
     def __post_init__(self):
-        self.arrays = list(_named_arrays(self.layout.structure, self.layout.unit_names))
+        names = _first_known(self.layout.unit_names, self.stack._unit_numbers)
+        self.arrays = list(_named_arrays(self.layout.structure, names))
 
     def population(self, path):
         """Return the population of all arrays within the layer at a path."""
@@ -365,6 +376,15 @@ class _Side:
             labels.append(array.label)
             names.append(unit if array.unit_names is None else array.unit_names[unit])
         return {f"{side}_layer": labels, f"{side}_unit": names}
+
+
+def _first_known(names, numbers):
+    """Return names of units, and their numbers before a selection where they lack."""
+    if names is None:
+        return numbers
+    if isinstance(names, list):
+        return [_first_known(*pair) for pair in zip(names, numbers, strict=True)]
+    return names
 
 
 def _named_arrays(structure, unit_names, path=(), label=()):

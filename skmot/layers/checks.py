@@ -10,14 +10,19 @@ from skmot._utils.array_api import (
     is_foreign,
     move_to_device_of,
     namespace_of,
+    non_numeric_type,
     read_dtypes,
     to_numpy,
 )
-from skmot.layers.reading import check_unmasked
-from skmot.layers.stack import leaves_of, side_by_side
-
-# Dtype kinds of strings, bytes, structured arrays, dates and time differences.
-_NON_NUMERIC_KINDS = tuple("USVMm")
+from skmot.layers.labelled import is_frame, read_rows, read_unit_names
+from skmot.layers.labels import (
+    check_same_stimuli,
+    labels_agree,
+    list_labels,
+    warn_about_row_numbers,
+)
+from skmot.layers.reading import check_dimensions, check_unmasked
+from skmot.layers.stack import LayerStack, leaves_of, side_by_side
 
 
 def check_layer(layer, where, min_stimuli=1, allow_missing=False):
@@ -49,11 +54,15 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
         message.
     """
     check_unmasked(layer, where)
+    if not isinstance(layer, LayerStack):
+        check_dimensions(layer, where)
     try:
         layer = side_by_side(leaf.layer for leaf in leaves_of(layer, where))
-        if isinstance(layer, list | tuple) or is_foreign(layer):
+        if isinstance(layer, list | tuple) or is_foreign(layer) or is_frame(layer):
             layer = as_array(layer)
-        _check_numeric(getattr(layer, "dtype", None))
+        given = layer
+        if getattr(getattr(layer, "dtype", None), "kind", None) != "O":
+            check_numeric(layer)
         if is_dispatched(layer):
             check_float64(layer)
         layer = check_array(
@@ -62,6 +71,8 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
             ensure_all_finite=False,
             ensure_min_samples=min_stimuli,
         )
+        # scikit-learn has raised its own error for objects that are no numbers.
+        check_numeric(given)
         if not allow_missing:
             check_finite(layer, where)
         return layer
@@ -72,11 +83,12 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
         raise kind(f"{error} (found in {where})") from error
 
 
-def _check_numeric(dtype):
-    """Raise an error for a non-numeric dtype, which numpy might convert silently."""
-    if getattr(dtype, "kind", None) in _NON_NUMERIC_KINDS:
+def check_numeric(array):
+    """Raise an error for strings and dates, which numpy might convert silently."""
+    found = non_numeric_type(array)
+    if found is not None:
         raise ValueError(
-            f"dtype='numeric' is not compatible with arrays of {dtype}. Convert your "
+            f"dtype='numeric' is not compatible with arrays of {found}. Convert your "
             "data to numeric values explicitly instead."
         )
 
@@ -150,12 +162,61 @@ def check_pair(X, Y, names=("X", "Y")):
         If a population is not a numeric array with at least two rows, or the numbers of
         rows differ.
     """
+    check_same_rows(X, Y, *names)
     X, Y = (
         check_layer(layer, name, min_stimuli=2)
         for layer, name in zip((X, Y), names, strict=True)
     )
     check_same_length(X, Y, *names)
     return X, move_to_device_of(X, Y)
+
+
+def check_same_rows(first, second, first_where, second_where):
+    """Raise if two sides name different stimuli, and warn of different row numbers.
+
+    Parameters
+    ----------
+    first, second : LayerStack, DataFrame, DataArray or array-like
+        The two sides. Arrays say nothing of their rows.
+    first_where, second_where : str
+        Names of the sides in messages.
+    """
+    labels, numbers = zip(rows_of(first), rows_of(second), strict=True)
+    check_same_stimuli(*labels, first_where, second_where)
+    warn_about_row_numbers(*numbers, first_where, second_where)
+
+
+def rows_of(given):
+    """Return the stimulus labels and the row numbers of one side, or None."""
+    if isinstance(given, LayerStack):
+        return given.stimuli, given._row_numbers
+    return read_rows(given)
+
+
+def check_same_units(first, second, first_where, second_where):
+    """Raise if two arrays of the same units have other names of the units.
+
+    Parameters
+    ----------
+    first, second : DataFrame, DataArray or array-like
+        The two arrays. Arrays without names agree with every other.
+    first_where, second_where : str
+        Names of the arrays in the error message.
+    """
+    names = read_unit_names(first), read_unit_names(second)
+    if any(own is None for own in names) or labels_agree(*names):
+        return
+    first_names, second_names = map(list_labels, names)
+    pairs = zip(first_names, second_names, strict=False)
+    unit = next((k for k, (a, b) in enumerate(pairs) if a != b), None)
+    if unit is None:
+        # The error about the shapes follows.
+        return
+    raise ValueError(
+        f"The units differ: unit {unit} is {first_names[unit]!r} in {first_where} and "
+        f"{second_names[unit]!r} in {second_where}. Put them in one order, "
+        "`frame[names]`."
+    )
 
 
 def check_same_length(first, second, first_where, second_where):

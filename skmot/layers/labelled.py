@@ -113,28 +113,60 @@ def is_data_array(given):
     return hasattr(given, "coords") and hasattr(given, "dims")
 
 
-# Words in the names of dimensions and coordinates of stimuli, and of units.
-_STIMULUS_WORDS = ("stimul", "presentation", "image", "trial")
+# Parts of the names of dimensions and coordinates of stimuli, and of units.
+_STIMULUS_WORDS = (
+    "stim",
+    "presentation",
+    "image",
+    "trial",
+    "time",
+    "frame",
+    "condition",
+    "sentence",
+    "word",
+    "token",
+    "sample",
+)
+_UNIT_WORDS = (
+    "neur",
+    "unit",
+    "voxel",
+    "vert",
+    "chan",
+    "electrode",
+    "parcel",
+    "site",
+    "cell",
+    "region",
+    "roi",
+)
 _BRAIN_SCORE_UNIT = "neuroid_id"
-_UNIT_WORDS = ("neuroid", "neuron", "unit", "voxel", "channel")
 
 
 def _check_not_transposed(array):
     """Raise if the coordinates of a DataArray say that its rows are units."""
     if len(array.dims) != 2:
         return
-    first, second = (
+    first, second = map(str, array.dims)
+    if _mentions(_STIMULUS_WORDS, [first]) or _mentions(_UNIT_WORDS, [second]):
+        # Coordinates have names of all kinds, dimensions of one.
+        return
+    first_names, second_names = (
         [str(dim), *(str(n) for n in array.coords if array.coords[n].dims == (dim,))]
         for dim in array.dims
     )
-    units_first = any(word in name for name in first for word in _UNIT_WORDS)
-    stimuli_second = any(word in name for name in second for word in _STIMULUS_WORDS)
+    units_first = _mentions(_UNIT_WORDS, first_names)
+    stimuli_second = _mentions(_STIMULUS_WORDS, second_names)
     if units_first and stimuli_second:
         raise ValueError(
             f"The DataArray has the dimensions {tuple(array.dims)}, so its rows are "
             "units: layers must be (n_stimuli, n_units). Write "
             f"`array.transpose({array.dims[1]!r}, {array.dims[0]!r})`."
         )
+
+
+def _mentions(words, names):
+    return any(word in name.lower() for name in names for word in words)
 
 
 def read_unit_names(given):
@@ -152,7 +184,7 @@ def unit_names_of(columns):
     is_numbered = columns.nlevels == 1 and columns.dtype.kind in "iu"
     if is_numbered and np.array_equal(columns.to_numpy(), np.arange(len(columns))):
         return None
-    return as_labels(columns)
+    return as_labels(columns, "unit")
 
 
 def split_by_layer(array, layer, stimulus, unit):

@@ -2,10 +2,12 @@
 
 import unicodedata
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
+from numbers import Number
 
 import numpy as np
 
+from skmot._utils.array_api import is_foreign, to_numpy
 from skmot._utils.warnings import stacklevel_of_caller
 from skmot.exceptions import RowNumberWarning
 
@@ -13,7 +15,7 @@ from skmot.exceptions import RowNumberWarning
 _EXACT_KINDS = {str: "U", int: "iu", float: "f", bool: "b"}
 
 
-def as_labels(stimuli):
+def as_labels(stimuli, what="stimulus"):
     """Return labels as an array of one dimension; none is converted to another type.
 
     Parameters
@@ -21,6 +23,8 @@ def as_labels(stimuli):
     stimuli : array-like of shape (n_stimuli,)
         Labels, equal where Python's `==` says so. Rows of an array of two dimensions,
         and tuples, are one label each.
+    what : {"stimulus", "unit"}, default="stimulus"
+        Word for what the labels name, in error messages.
 
     Returns
     -------
@@ -32,15 +36,26 @@ def as_labels(stimuli):
     ValueError
         If there is one label for all, or a label is missing or cannot be hashed.
     """
+    if is_foreign(stimuli):
+        stimuli = to_numpy(stimuli)
     if isinstance(stimuli, str) or not hasattr(stimuli, "__len__"):
-        raise ValueError(f"`stimuli` must be one label a stimulus; got {stimuli!r}.")
+        raise ValueError(_say_one_label(stimuli, what))
+    if np.ma.is_masked(stimuli):
+        row = int(np.argmax(np.ma.getmaskarray(stimuli)))
+        raise ValueError(
+            f"The {what} label of row {row} is masked: every {what} needs one, or none "
+            "does."
+        )
+    if isinstance(stimuli, Set):
+        raise ValueError(f"`stimuli` is a {type(stimuli).__name__}, without an order.")
+    if hasattr(stimuli, "coords"):
+        # A DataArray of xarray, whose elements are DataArrays too.
+        stimuli = stimuli.to_numpy()
     dtype = getattr(stimuli, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "biufSUmM":
         labels = np.asarray(stimuli)
         if labels.ndim == 0:
-            raise ValueError(
-                f"`stimuli` must be one label a stimulus; got {stimuli!r}."
-            )
+            raise ValueError(_say_one_label(stimuli, what))
         if labels.ndim > 1:
             labels = _as_objects([tuple(row) for row in labels.tolist()])
     else:
@@ -48,19 +63,28 @@ def as_labels(stimuli):
     for row, label in _suspects(labels):
         if _is_missing(label):
             raise ValueError(
-                f"The stimulus label of row {row} is missing ({label}): every stimulus "
+                f"The {what} label of row {row} is missing ({label}): every {what} "
                 "needs one, or none does."
             )
         if not _is_hashable(label):
             raise ValueError(
-                f"The stimulus label of row {row} is a {type(label).__name__}, which "
+                f"The {what} label of row {row} is a {type(label).__name__}, which "
                 "cannot be hashed: use strings, numbers or tuples of them."
             )
     return labels
 
 
+def _say_one_label(given, what):
+    argument = "stimuli" if what == "stimulus" else f"{what}_names"
+    return f"`{argument}` must be one label a {what}; got {given!r}."
+
+
 def _as_label(label):
     """Return a label, a list or row of an array as a tuple."""
+    if is_foreign(label):
+        # Scalars of other libraries are equal only to themselves.
+        label = to_numpy(label)
+        return _as_label(label if label.ndim else label.item())
     if isinstance(label, np.ndarray) and label.ndim:
         return tuple(label.tolist())
     return tuple(label) if isinstance(label, list) else label
@@ -91,23 +115,24 @@ def _as_objects(labels):
 
 def _suspects(labels):
     """Yield rows and labels that may be missing or not hashable."""
-    if labels.dtype.kind in "fmM":
+    if labels.dtype.kind in "fcmM":
         for row in np.flatnonzero(np.isnan(labels))[:1]:
             yield int(row), labels[row]
-    elif labels.dtype.kind == "O":
+    elif labels.dtype.kind in "OV":
         for row, label in enumerate(labels):
             if type(label) is not str:
                 yield row, label
 
 
 def _is_missing(label):
-    if isinstance(label, tuple):
-        return any(map(_is_missing, label))
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
-    if isinstance(label, float | np.floating | np.datetime64 | np.timedelta64):
-        return bool(label != label)
-    return False
+    if isinstance(label, tuple | frozenset):
+        return any(map(_is_missing, label))
+    if isinstance(label, np.void):
+        return _is_missing(label.tolist())
+    # NaN of any type of numbers differs from itself.
+    return isinstance(label, Number | np.datetime64 | np.timedelta64) and label != label
 
 
 def _is_hashable(label):
@@ -127,7 +152,8 @@ def list_labels(labels):
 def join_labels(parts):
     """Concatenate arrays of labels; none is converted to another type."""
     kinds = {part.dtype.kind for part in parts}
-    if (len(kinds) == 1 and kinds <= set("USbOmM")) or kinds <= set("iu"):
+    # numpy would join signed and unsigned integers to floats.
+    if len(kinds) == 1 and kinds <= set("USbOmMiu"):
         return np.concatenate(parts)
     return _as_exact_array([label for part in parts for label in list_labels(part)])
 
@@ -174,29 +200,79 @@ def check_same_stimuli(first, second, first_where, second_where):
     ]
     raise ValueError(
         f"The stimuli differ: row {row} is {found[0]!r} in {first_where} and "
-        f"{found[1]!r} in {second_where}.{_explain(*found)} Put them in the same order "
-        "with `skmot.align_stimuli`. If the mismatch is intended, as in a shuffled "
-        "control, remove the labels of one side with `stack.with_stimuli(None)`."
+        f"{found[1]!r} in {second_where}.{explain_difference(*found)} Put them in the "
+        "same order with `skmot.align_stimuli`. If the mismatch is intended, as in a "
+        "shuffled control, remove the labels of one side with "
+        "`stack.with_stimuli(None)`."
     )
 
 
-def _explain(first, second):
-    """Say where two labels differ in their form alone."""
-    if isinstance(first, str) and isinstance(second, str):
-        forms = (unicodedata.normalize("NFC", label) for label in (first, second))
-        if len(set(forms)) == 1:
-            return (
-                " They differ in their Unicode form alone: "
-                "`unicodedata.normalize('NFC', label)` makes them equal."
-            )
-        if first.strip() == second.strip():
-            return " They differ in white space alone: `label.strip()` removes it."
-    elif str(first) == str(second):
-        return (
-            f" One is a {type(first).__name__}, the other a {type(second).__name__}: "
-            "make them one type."
+def _same_unicode(label):
+    return unicodedata.normalize("NFKC", label) if isinstance(label, str) else label
+
+
+def _same_spaces(label):
+    return " ".join(label.split()) if isinstance(label, str) else label
+
+
+def _same_type(label):
+    if isinstance(label, bytes):
+        return label.decode("utf-8", "replace")
+    if isinstance(label, Number) and label == round(label.real):
+        return str(round(label.real))
+    return str(label)
+
+
+def plain_form(label):
+    """Return a label without what is easily overlooked: type, Unicode form, spaces."""
+    return _map_label(lambda part: _same_spaces(_same_unicode(_same_type(part))), label)
+
+
+def _map_label(function, label):
+    if isinstance(label, tuple):
+        return tuple(_map_label(function, part) for part in label)
+    return function(label)
+
+
+# Differences that are easily overlooked, with what removes them.
+_FORMS = (
+    ("Unicode form", _same_unicode, "`unicodedata.normalize('NFKC', label)`"),
+    ("white space", _same_spaces, "`' '.join(label.split())`"),
+    ("type", _same_type, None),
+)
+
+
+def explain_difference(first, second):
+    """Say where two labels differ in their form alone, or return an empty string."""
+    if plain_form(first) != plain_form(second):
+        return ""
+    found = [
+        (name, remedy)
+        for name, function, remedy in _FORMS
+        if _map_label(function, first) == _map_label(function, second)
+    ] or [(name, remedy) for name, _, remedy in _FORMS]
+    text = ""
+    spelled = [entry for entry in found if entry[0] != "type"]
+    if spelled:
+        names, remedies = (" and ".join(part) for part in zip(*spelled, strict=True))
+        text = f" They differ in their {names} alone: {remedies} makes them equal."
+    if len(spelled) < len(found):
+        first_type, second_type = (
+            type(part).__name__ for part in _first_of_other_type(first, second)
         )
-    return ""
+        text += (
+            f" One is a {first_type}, the other a {second_type}: make them one type."
+        )
+    return text
+
+
+def _first_of_other_type(first, second):
+    """Return the two labels, or the first parts of tuples, whose types differ."""
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        for pair in zip(first, second, strict=False):
+            if _same_type(pair[0]) == _same_type(pair[1]) and pair[0] != pair[1]:
+                return pair
+    return first, second
 
 
 def warn_about_row_numbers(first, second, first_where, second_where):

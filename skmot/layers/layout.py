@@ -91,6 +91,8 @@ class Layout:
             Layers of this side.
         stimuli : ndarray of shape (n_stimuli,) or None
             Labels of the stimuli.
+        row_numbers : ndarray of shape (n_stimuli,), default=None
+            Row numbers of DataFrames whose index names no stimuli.
 
         Returns
         -------
@@ -116,7 +118,9 @@ class Layout:
         # The stack module imports this one, so it cannot be imported at the top.
         from skmot.layers.stack import LayerStack
 
-        return LayerStack(layers, names=self.names, stimuli=stimuli)
+        stack = LayerStack(layers, names=self.names, stimuli=stimuli)
+        stack._row_numbers = row_numbers
+        return stack
 
     def check(self, stack, estimator):
         """Raise an error unless a stack has the same layers as in `fit`."""
@@ -179,6 +183,9 @@ def _width(part):
 
 def _check_unit_names(fitted, given, where, estimator):
     for index, (old, new) in enumerate(zip(fitted or (), given, strict=False)):
+        if old is None and _is_reordered_default(new):
+            # The default numbers 0, 1, 2, ... are no names, unless in another order.
+            old = np.arange(len(new))
         if old is None or new is None:
             continue
         here = where(index)
@@ -195,6 +202,12 @@ def _check_unit_names(fitted, given, where, estimator):
                 f"{estimator} was fitted to {old[unit]!r} there. Put the units in the "
                 "order of the fit, `frame[names]` or `stack.select_units`."
             )
+
+
+def _is_reordered_default(names):
+    if not isinstance(names, np.ndarray) or names.dtype.kind not in "iu":
+        return False
+    return np.array_equal(np.sort(names), np.arange(len(names)))
 
 
 def _check_nested(fitted, given, where, estimator):

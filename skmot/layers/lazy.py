@@ -107,6 +107,13 @@ class SelectedUnits(_Selection):
             return self.take(rows)
         return SelectedUnits(self._base.compact(rows), self._selected)
 
+    def __getstate__(self):
+        if self.in_file or self.repeats is not None:
+            return super().__getstate__()
+        # What is in memory travels with the selected units only.
+        base = self.take(range(self.shape[0]))
+        return self.__dict__ | {"_base": base, "_selected": np.arange(self.shape[1])}
+
 
 class SelectedRows(_Selection):
     """Some rows of a layer, which are read when they are asked for.
@@ -124,6 +131,13 @@ class SelectedRows(_Selection):
 
     def take(self, rows):
         return take_rows(self._base, compose_rows(self._selected, rows))
+
+    def __getstate__(self):
+        if self.in_file:
+            return super().__getstate__()
+        # What is in memory travels with the selected rows only.
+        base = take_rows(self._base, self._selected)
+        return self.__dict__ | {"_base": base, "_selected": range(len(self._selected))}
 
 
 def sample_of(base):

@@ -103,25 +103,26 @@ def read_layers(given, stack_type, allow_vector=False):
     if isinstance(given, Mapping):
         layers = list(given.values())
         return _read_many(layers, "dict", stack_type, names=tuple(given))
-    if isinstance(given, list | tuple | LazyLayers):
+    if isinstance(given, Sequence) and not isinstance(given, bytes):
         if len(given) == 0:
             return Reading([], "list")
         if max(_dimensions(element) for element in given) >= 2:
             return _read_many(given, "list", stack_type)
-        _check_no_vectors(given)
     return _read_one(given, allow_vector)
 
 
 def _check_no_vectors(given):
-    """Raise where a list holds vectors: layers of one unit, or rows of one layer."""
+    """Raise where a sequence holds vectors: layers of one unit, or rows of a layer."""
+    if not isinstance(given, Sequence) or len(given) == 0:
+        return
     for part in given:
         check_no_path(part, "A layer is")
     if all(hasattr(part, "shape") and _dimensions(part) == 1 for part in given):
         raise ValueError(
-            f"Got a list of {len(given)} vectors of {len(given[0])} numbers. Layers "
-            "must have the shape (n_stimuli, n_units). If each vector is a layer of "
-            "one unit, write `[vector[:, np.newaxis] for vector in vectors]`; if they "
-            "are the stimuli of one layer, write `np.stack(vectors)`."
+            f"Got a list of {len(given)} vectors of {given[0].shape[0]} numbers. "
+            "Layers must have the shape (n_stimuli, n_units). If each vector is a "
+            "layer of one unit, write `[vector[:, np.newaxis] for vector in vectors]`; "
+            "if they are the stimuli of one layer, write `np.stack(vectors)`."
         )
 
 
@@ -221,21 +222,27 @@ def _read_two_level_frame(frame):
 
 def check_no_path(given, what):
     """Raise an error for the path of a file, because layers are arrays."""
-    if isinstance(given, str | PathLike):
+    if isinstance(given, str | bytes | PathLike):
         raise TypeError(
             f"{what} the path {str(given)!r}, not an array. Open the file first: "
             f'`np.load(path, mmap_mode="r")` reads only what is needed.'
         )
 
 
-def as_2d(layer, where):
-    """Read one array, or raise if it is not two-dimensional."""
+def check_dimensions(layer, where):
+    """Raise for paths, vectors in a list, and arrays of more than two dimensions."""
     check_no_path(layer, f"{where} is")
+    _check_no_vectors(layer)
     if _dimensions(layer) > 2:
         raise ValueError(
             f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "
             f"{where} must be (n_stimuli, n_units). {_REDUCTIONS}"
         )
+
+
+def as_2d(layer, where):
+    """Read one array, or raise if it is not two-dimensional."""
+    check_dimensions(layer, where)
     if _dimensions(layer) == 2 and StoredLayer.is_stored(layer):
         return StoredLayer(layer)
     return _as_array(layer, where)
@@ -258,7 +265,8 @@ def _as_array(layer, where, ensure_2d=True):
 
 def check_unmasked(layer, where):
     """Raise an error for masked entries, because conversion to numpy unmasks them."""
-    if np.ma.is_masked(layer):
+    parts = layer if isinstance(layer, list | tuple) else [layer]
+    if any(np.ma.is_masked(part) for part in parts):
         raise ValueError(
             f"{where} has masked entries: fill them or leave their stimuli out."
         )

@@ -44,6 +44,11 @@ def check_rows(key, n_rows):
         raise TypeError(
             f"A LayerStack is indexed by stimuli: layer {key!r} is `.layer({key!r})`."
         )
+    if np.ma.is_masked(key):
+        raise IndexError(
+            "The rows have masked entries: fill them, `rows.filled(False)`, or leave "
+            "them out, `rows.compressed()`."
+        )
     rows = to_numpy(key)
     if rows.ndim == 0:
         hint = (

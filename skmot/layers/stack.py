@@ -1,6 +1,7 @@
 """LayerStack: layers recorded over the same stimuli, indexed as one array."""
 
 import math
+import numbers
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,7 +18,14 @@ from skmot._utils.array_api import (
 )
 from skmot.layers.files import FileReference
 from skmot.layers.labelled import read_coordinate, split_by_layer
-from skmot.layers.labels import as_labels, join_labels, list_labels
+from skmot.layers.labels import (
+    as_labels,
+    explain_difference,
+    join_labels,
+    labels_agree,
+    list_labels,
+    plain_form,
+)
 from skmot.layers.layout import layer_label
 from skmot.layers.lazy import (
     LazyLayer,
@@ -33,6 +41,7 @@ from skmot.layers.reading import (
     LazyLayers,
     Reading,
     as_2d,
+    check_unmasked,
     read_layers,
 )
 from skmot.layers.rows import as_index, check_rows, compose_rows, simplify
@@ -164,6 +173,8 @@ class LayerStack:
     _row_numbers = None
     # Whether the layers were transformed from averages, so that trials are lost.
     _trials_were_dropped = False
+    # Numbers that the units of each layer had before a transformer selected them.
+    _numbers = None
 
     def __init__(self, layers, names=None, stimuli=None, unit_names=None):
         if isinstance(stimuli, str):
@@ -355,6 +366,15 @@ class LayerStack:
             for base, names in zip(self._bases, self._unit_names, strict=True)
         ]
 
+    @property
+    def _has_named_arrays(self):
+        """Whether rows or units have names or numbers that arrays would lose."""
+        are_arrays = [not isinstance(base, LayerStack) for base in self._bases]
+        knows_rows = self._labels is not None or self._row_numbers is not None
+        return (knows_rows and any(are_arrays)) or any(
+            names is not None for names in self._unit_names
+        )
+
     def layer(self, name):
         """Return the layer with the given name.
 
@@ -402,7 +422,7 @@ class LayerStack:
         """
         stack = LayerStack(self, stimuli=stimuli)
         if stimuli is None:
-            stack._labels = None
+            stack._labels = stack._row_numbers = None
         return stack
 
     @property
@@ -497,6 +517,8 @@ class LayerStack:
         ------
         ValueError
             If `n` is less than 1, or a stimulus has no other trials.
+        TypeError
+            If `n` is no whole number.
         AttributeError
             If the stack has no trials.
 
@@ -511,6 +533,8 @@ class LayerStack:
         ([1, 1], [1, 1])
         """
         counts = self.n_trials
+        if n is not None and not isinstance(n, numbers.Integral):
+            raise TypeError(f"`n` must be a whole number of trials or None; got {n!r}.")
         wanted = counts // 2 if n is None else np.full_like(counts, n)
         few = np.flatnonzero((wanted < 1) | (wanted >= counts))
         if len(few):
@@ -694,6 +718,7 @@ class LayerStack:
             If the selection does not fit the layers, or a name is unknown.
         """
         bases, unit_names = list(self._bases), list(self._unit_names)
+        numbers = [None] * self.n_layers if self._numbers is None else [*self._numbers]
         for index, units in enumerate(_read_selection(selection, self)):
             if units is None:
                 continue
@@ -705,7 +730,11 @@ class LayerStack:
             positions = _unit_positions(units, base.shape[1], names, where)
             bases[index] = SelectedUnits(base, positions)
             unit_names[index] = None if names is None else names[positions]
-        return self._with_bases(bases, unit_names)
+            if numbers[index] is not None:
+                numbers[index] = numbers[index][positions]
+        stack = self._with_bases(bases, unit_names)
+        stack._numbers = numbers
+        return stack
 
     def _select_positions(self, positions):
         """Return a stack of some units of each array.
@@ -715,16 +744,32 @@ class LayerStack:
         positions : iterator of ndarray of int
             Positions of the units of each array, in the order of :meth:`leaves`.
         """
-        bases, unit_names = [], []
-        for base, names in zip(self._bases, self._unit_names, strict=True):
+        bases, unit_names, numbers = [], [], []
+        for base, names, before in zip(
+            self._bases, self._unit_names, self._unit_numbers, strict=True
+        ):
             if isinstance(base, LayerStack):
                 bases.append(base._select_positions(positions))
                 unit_names.append(None)
+                numbers.append(None)
                 continue
             units = next(positions)
             bases.append(SelectedUnits(base, units))
             unit_names.append(None if names is None else names[units])
-        return self._with_bases(bases, unit_names)
+            numbers.append(units if before is None else before[units])
+        stack = self._with_bases(bases, unit_names)
+        stack._numbers = numbers
+        return stack
+
+    @property
+    def _unit_numbers(self):
+        """Numbers of the units before a selection or None, nested like the layers."""
+        return [
+            base._unit_numbers if isinstance(base, LayerStack) else numbers
+            for base, numbers in zip(
+                self._bases, self._numbers or [None] * self.n_layers, strict=True
+            )
+        ]
 
     def _with_bases(self, bases, unit_names):
         """Return a stack of other layers with the same rows."""
@@ -917,8 +962,9 @@ def align_stimuli(*stacks):
     Raises
     ------
     ValueError
-        If no stack is given, a stack has no labels or the same label twice, or no label
-        is common to all stacks.
+        If no stack is given, a stack has no labels or the same label twice, no label is
+        common to all stacks, or labels differ in their type, Unicode form or white
+        space alone.
 
     Examples
     --------
@@ -960,12 +1006,28 @@ def align_stimuli(*stacks):
         for label in positions[0]
         if all(label in other for other in positions[1:])
     ]
+    _check_no_twins(positions, common)
     if not common:
         raise ValueError("The stacks have no stimulus in common.")
     return [
         stack[np.array([position[label] for label in common], dtype=np.intp)]
         for stack, position in zip(stacks, positions, strict=True)
     ]
+
+
+def _check_no_twins(positions, common):
+    """Raise if labels that would be dropped differ in their form alone."""
+    dropped = {}
+    for number, position in enumerate(positions):
+        for label in position.keys() - set(common):
+            number_of_other, other = dropped.setdefault(
+                plain_form(label), (number, label)
+            )
+            if number_of_other != number and other != label:
+                raise ValueError(
+                    f"The stimulus {other!r} of stack {number_of_other} is {label!r} "
+                    f"in stack {number}.{explain_difference(other, label)}"
+                )
 
 
 # -- numpy functions that return stacks ----------------------------------------------
@@ -984,16 +1046,50 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
     labels = None
     if all(stack.stimuli is not None for stack in arrays):
         labels = join_labels([stack.stimuli for stack in arrays])
-    if all(stack.has_trials for stack in arrays):
-        trials = _concatenate([stack.trials for stack in arrays], **kwargs)
-        counts = np.concatenate([stack.n_trials for stack in arrays])
-        repeats = Repeats(np.arange(len(trials)), counts)
-        return trials._averaged(repeats, "stack").with_stimuli(labels)
-    layers = [
-        _join([stack.layers[index] for stack in arrays], **kwargs)
-        for index in range(first.n_layers)
-    ]
-    return LayerStack(layers, names=first.names, stimuli=labels)
+    layers = []
+    for index in range(first.n_layers):
+        bases = [stack._bases[index] for stack in arrays]
+        if all(repeats_of(base) is not None for base in bases):
+            layers.append(_join_averages(bases, [stack._rows for stack in arrays]))
+        else:
+            layers.append(_join([stack.layers[index] for stack in arrays], **kwargs))
+    reading = Reading(
+        layers,
+        "stack",
+        first.names,
+        labels,
+        unit_names=[_common_unit_names(arrays, k) for k in range(first.n_layers)],
+    )
+    return LayerStack._of(reading)
+
+
+def _join_averages(bases, rows):
+    """Join averages of trials with their trials."""
+    found = [base.repeats.of(own) for base, own in zip(bases, rows, strict=True)]
+    trials = _join(
+        [
+            take_rows(base.trials, simplify(positions))
+            for base, (positions, _) in zip(bases, found, strict=True)
+        ]
+    )
+    counts = np.concatenate([counts for _, counts in found])
+    return TrialAverages(trials, Repeats(np.arange(len(trials)), counts))
+
+
+def _common_unit_names(stacks, index):
+    """Return the unit names of one layer, or raise if stacks name units differently."""
+    named = [own for stack in stacks if (own := stack._unit_names[index]) is not None]
+    for other in named[1:]:
+        if labels_agree(named[0], other):
+            continue
+        pairs = enumerate(zip(list_labels(named[0]), list_labels(other), strict=True))
+        unit, (one, another) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+        raise ValueError(
+            f"Stacks of other units cannot be joined: unit {unit} of "
+            f"{layer_label(index, stacks[0].names)} is {one!r} in one and {another!r} "
+            "in another. Put the units in one order with `stack.select_units`."
+        )
+    return named[0] if named else None
 
 
 def _join(parts, **kwargs):
@@ -1081,7 +1177,7 @@ def _check_unit_names(unit_names, bases, names):
             raise ValueError(
                 f"{where} is a stack: give unit names to the stacks within it."
             )
-        own = as_labels(own)
+        own = as_labels(own, "unit")
         if len(own) != base.shape[1]:
             raise ValueError(
                 f"`unit_names` has {len(own)} names for the {base.shape[1]} units of "
@@ -1112,8 +1208,7 @@ def _read_selection(selection, stack):
 
 def _unit_positions(units, n_units, names, where):
     """Return positions of the selected units of one layer."""
-    if units is None:
-        return np.arange(n_units)
+    check_unmasked(units, f"the selection of {where}")
     found = np.asarray(units)
     if found.dtype == bool:
         if found.shape != (n_units,):
@@ -1131,6 +1226,10 @@ def _unit_positions(units, n_units, names, where):
     if names is None:
         raise ValueError(f"The units of {where} have no names: select them by number.")
     places = {name: place for place, name in enumerate(list_labels(names))}
+    if len(places) < len(names):
+        raise ValueError(
+            f"Several units of {where} have the same name: select them by a mask."
+        )
     missing = [name for name in list_labels(as_labels(units)) if name not in places]
     if missing:
         raise ValueError(f"{where} has no unit {missing[0]!r}.")

@@ -27,7 +27,8 @@ class StoredLayer(LazyLayer):
         # An HDF5 file may be closed after the stack has been made.
         self._place = None
         if _library(array) == "h5py":
-            self._place = array.file.filename, array.name
+            # Relative paths change their meaning with the working directory.
+            self._place = os.path.abspath(array.file.filename), array.name
 
     @staticmethod
     def is_stored(given):
@@ -70,8 +71,7 @@ class StoredLayer(LazyLayer):
         if self._place is None:
             # zarr pickles its arrays as references.
             return StoredLayer, (self._array,)
-        path, name = self._place
-        return _open_dataset, (os.path.abspath(path), name)
+        return _open_dataset, self._place
 
 
 def _open_dataset(path, name):

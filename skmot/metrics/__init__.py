@@ -16,6 +16,7 @@ from skmot.metrics._noise_ceiling import (
     corrected_scores,
     noise_ceiling,
 )
+from skmot.metrics._noise_corrected import noise_corrected_score
 from skmot.metrics._procrustes import procrustes_distance
 from skmot.metrics._reconstruction import reconstruction_correlation
 from skmot.metrics._rotation_curve import rotation_curve
@@ -34,6 +35,7 @@ __all__ = [
     "linear_predictivity_score",
     "negative_cost",
     "noise_ceiling",
+    "noise_corrected_score",
     "one_to_one_distance",
     "pairwise_costs",
     "procrustes_distance",

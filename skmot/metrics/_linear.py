@@ -18,7 +18,9 @@ from skmot._units import (
 )
 from skmot._utils.array_api import check_numpy
 from skmot._utils.warnings import say_few_validation
-from skmot.layers.checks import check_pair
+from skmot.layers.checks import check_pair, rows_of
+from skmot.layers.reading import check_unmasked
+from skmot.layers.splits import repeated_rows
 
 # Penalties of paper 1, section 3.3.
 ALPHAS = tuple(np.logspace(-4, 4, 8))
@@ -49,7 +51,9 @@ def linear_predictivity_score(
     X : array-like of shape (n_stimuli, n_units_x)
         Responses of the population to predict from.
     Y : array-like of shape (n_stimuli, n_units_y)
-        Responses of the population to predict, to the same stimuli.
+        Responses of the population to predict, to the same stimuli. If labels of the
+        stimuli (of a LayerStack, DataFrame or DataArray) repeat, rows of one stimulus
+        stay in one part.
     alphas : array-like of shape (n_alphas,), default=None
         Candidate penalties of the squared coefficients between standardised units. None
         means 8 penalties from 1e-4 to 1e4, equally spaced in their logarithm.
@@ -99,6 +103,7 @@ def linear_predictivity_score(
     >>> round(linear_predictivity_score(X, Y, random_state=0), 3)
     1.0
     """
+    groups = repeated_rows(rows_of(X)[0], rows_of(Y)[0])
     X, Y = check_pair(X, Y)
     check_numpy(X, "linear_predictivity_score")
     statistics = [unit_statistics(X), unit_statistics(Y)]
@@ -109,7 +114,7 @@ def linear_predictivity_score(
     )
     alphas = check_alphas(alphas)
     test, validation, training = split_stimuli(
-        len(X), (test_size, validation_size), random_state
+        len(X), (test_size, validation_size), random_state, groups
     )
     if len(alphas) > 1 and len(validation) < LEAST_VALIDATION:
         warnings.warn(
@@ -149,6 +154,7 @@ def check_alphas(alphas):
     ValueError
         If there is no penalty, or one is not positive or not finite.
     """
+    check_unmasked(alphas, "`alphas`")
     alphas = np.asarray(ALPHAS if alphas is None else alphas, dtype=np.float64)
     if (
         alphas.ndim != 1
@@ -162,7 +168,7 @@ def check_alphas(alphas):
     return alphas
 
 
-def split_stimuli(n_stimuli, shares, random_state):
+def split_stimuli(n_stimuli, shares, random_state, groups=None):
     """Split stimuli at random into parts of given sizes, and the rest.
 
     Parameters
@@ -174,6 +180,8 @@ def split_stimuli(n_stimuli, shares, random_state):
         whole stimuli, as in scikit-learn, and are at least two.
     random_state : int, RandomState instance or None
         Controls the randomness of the split.
+    groups : ndarray of int of shape (n_stimuli,), default=None
+        Groups of rows that stay together, numbered from 0. Fractions are of the groups.
 
     Returns
     -------
@@ -186,6 +194,9 @@ def split_stimuli(n_stimuli, shares, random_state):
         If a fraction is not between 0 and 1, or fewer than two stimuli are left for the
         last part.
     """
+    if groups is not None:
+        parts = split_stimuli(int(groups.max()) + 1, shares, random_state)
+        return [np.flatnonzero(np.isin(groups, part)) for part in parts]
     for share in shares:
         if not 0 < share < 1:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from skmot._units import column_correlations, mean_over_units
 from skmot._utils.array_api import as_array
-from skmot.layers.checks import check_pair
+from skmot.layers.checks import check_pair, check_same_rows, check_same_units
 from skmot.layers.reading import check_unmasked
 
 
@@ -27,8 +27,8 @@ def reconstruction_correlation(y_true, y_pred):
     Raises
     ------
     ValueError
-        If the shapes differ, there are fewer than two stimuli, or every unit of
-        `y_true` is constant.
+        If the shapes or the names of stimuli or units differ, there are fewer than two
+        stimuli, or every unit of `y_true` is constant.
 
     References
     ----------
@@ -48,6 +48,8 @@ def reconstruction_correlation(y_true, y_pred):
     """
     for given, where in ((y_true, "y_true"), (y_pred, "y_pred")):
         check_unmasked(given, where)
+    check_same_rows(y_true, y_pred, "y_true", "y_pred")
+    check_same_units(y_true, y_pred, "y_true", "y_pred")
     y_true, y_pred = as_array(y_true), as_array(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(

@@ -1,24 +1,24 @@
 """Splits that keep all rows of a stimulus in the same part."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
-from sklearn.model_selection import (
-    GroupKFold,
-    GroupShuffleSplit,
-    check_cv,
-    train_test_split,
-)
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
 
 from skmot._utils.sklearn import num_samples, safe_indexing
 from skmot.layers import LayerStack
-from skmot.layers.labels import as_labels, labels_repeat, list_labels
+from skmot.layers.checks import check_same_rows, rows_of
+from skmot.layers.reading import check_no_path
 from skmot.layers.sides import as_stack
+
+# The other modules here take `make_splits` and `repeated_groups` from this one.
+from skmot.layers.splits import make_splits as make_splits
+from skmot.layers.splits import read_groups, repeated_rows
+from skmot.layers.splits import repeated_groups as repeated_groups
 
 
 class _StimulusSplitter:
@@ -139,7 +139,8 @@ def train_validation_test_split(
         split by stimulus, while functions of scikit-learn would split it by layer.
     groups : array-like of shape (n_rows,), default=None
         Stimulus of each row. Rows of one stimulus stay together, and sizes count
-        stimuli. If None, each row is a stimulus.
+        stimuli. None uses the stimulus labels of an input if some of them repeat;
+        otherwise each row is a stimulus.
     validation_size, test_size : float or int, default=0.1 and 0.2
         Fraction of the stimuli in each part, rounded up to whole stimuli, or number of
         stimuli.
@@ -150,13 +151,15 @@ def train_validation_test_split(
     Returns
     -------
     parts : list of length 3 * len(arrays)
-        Training, validation and test rows of each input, with the type of the input.
+        Training, validation and test rows of each input, with the type of the input. A
+        list or dict of DataFrames or DataArrays becomes a LayerStack, which keeps the
+        names of stimuli and units.
 
     Raises
     ------
     ValueError
-        If there is no input, inputs or groups differ in their number of rows, or a part
-        would be empty.
+        If there is no input, inputs differ in their number of rows or in the labels of
+        their stimuli, groups differ in their number, or a part would be empty.
 
     See Also
     --------
@@ -179,10 +182,16 @@ def train_validation_test_split(
     """
     if not arrays:
         raise ValueError("train_validation_test_split needs at least one array.")
-    readers = [_row_reader(array) for array in arrays]
-    lengths = [length for length, _ in readers]
+    readers = [_row_reader(array, number) for number, array in enumerate(arrays)]
+    lengths = [length for length, *_ in readers]
     check_consistent_length(*(np.empty(length) for length in lengths))
-    codes = np.arange(lengths[0]) if groups is None else read_groups(groups, lengths[0])
+    for number, (_, labelled, _) in enumerate(readers[1:], start=1):
+        check_same_rows(readers[0][1], labelled, "input 0", f"input {number}")
+    if groups is not None:
+        codes = read_groups(groups, lengths[0])
+    else:
+        codes = repeated_rows(*(rows_of(labelled)[0] for _, labelled, _ in readers))
+        codes = np.arange(lengths[0]) if codes is None else codes
     n_groups = codes.max(initial=-1) + 1
     counts = {
         "validation_size": _count(validation_size, n_groups, "validation_size"),
@@ -201,7 +210,7 @@ def train_validation_test_split(
         rest, test_size=counts["validation_size"], random_state=random
     )
     parts = [np.flatnonzero(np.isin(codes, part)) for part in (train, validation, test)]
-    return [take(rows) for _, take in readers for rows in parts]
+    return [take(rows) for *_, take in readers for rows in parts]
 
 
 def _count(size, n_groups, name):
@@ -220,22 +229,23 @@ def _count(size, n_groups, name):
     return count
 
 
-def _row_reader(given):
-    """Return the number of rows, and a function that selects rows."""
+def _row_reader(given, number):
+    """Return the number of rows, what names the rows, and a function to select rows."""
+    check_no_path(given, f"Input {number} is")
     layered = isinstance(given, LayerStack | Mapping) or (
         isinstance(given, list | tuple) and any(np.ndim(part) >= 2 for part in given)
     )
     if not layered:
-        return num_samples(given), lambda rows: safe_indexing(given, rows)
+        return num_samples(given), given, lambda rows: safe_indexing(given, rows)
     stack, layout = as_stack(given)
 
     def take(rows):
         part = stack[rows]
-        if layout.kind == "stack":
+        if layout.kind == "stack" or part._has_named_arrays:
             return part
-        return layout.restore(list(part.layers), part.stimuli, part._row_numbers)
+        return layout.restore(list(part.layers), None)
 
-    return len(stack), take
+    return len(stack), stack, take
 
 
 def groups_of(groups, *sides):
@@ -244,120 +254,3 @@ def groups_of(groups, *sides):
         if groups is None and isinstance(side, LayerStack):
             groups = side.stimuli
     return groups
-
-
-def repeated_groups(groups, *stacks):
-    """Return groups as given, else labels that repeat: those rows are repeats."""
-    for stack in stacks:
-        if groups is None and labels_repeat(stack.stimuli):
-            groups = stack.stimuli
-    return groups
-
-
-def read_groups(groups, n_rows):
-    """Convert group labels to integers, in the order of their first occurrence.
-
-    Parameters
-    ----------
-    groups : array-like of shape (n_rows,)
-        Group label of each row, of any type.
-    n_rows : int
-        Number of rows.
-
-    Returns
-    -------
-    codes : ndarray of int of shape (n_rows,)
-        Index of the group of each row, starting at 0.
-
-    Raises
-    ------
-    ValueError
-        If groups are missing, or do not have one label for each row.
-    """
-    if groups is None:
-        raise ValueError(
-            "The 'groups' parameter should not be None: give the stimulus of each row, "
-            "as `groups=` or as labels, `LayerStack(layers, stimuli=labels)`. A search "
-            "within a cross-validation gets `groups` only after "
-            "`sklearn.set_config(enable_metadata_routing=True)`; labels need no "
-            "setting. If every row is a different stimulus, use KFold or ShuffleSplit "
-            "of scikit-learn."
-        )
-    if np.ndim(groups) == 0:
-        raise ValueError(f"`groups` must be one label a row; got {groups!r}.")
-    labels = list_labels(as_labels(groups))
-    if len(labels) != n_rows:
-        raise ValueError(
-            "Found input variables with inconsistent numbers of samples: `groups` has "
-            f"{len(labels)} labels for {n_rows} rows. (A list of layers is split by "
-            "layer, not by stimulus: convert it to a LayerStack first.)"
-        )
-    codes = {}
-    return np.array([codes.setdefault(label, len(codes)) for label in labels])
-
-
-def make_splits(cv, n_rows, groups, labels=None):
-    """Compute the splits of a cross-validation and check them.
-
-    Parameters
-    ----------
-    cv : int, splitter or iterable of (train, test)
-        Splits, as in scikit-learn. An int means `KFold`, or `StimulusKFold` if there
-        are groups.
-    n_rows : int
-        Number of rows.
-    groups : ndarray of int of shape (n_rows,) or None
-        Groups of the rows, from `read_groups`.
-    labels : array-like of shape (n_rows,), default=None
-        Labels of the groups in error messages.
-
-    Returns
-    -------
-    splits : list of pairs of ndarray of int
-        Indices of the training rows and of the held-out rows of each split.
-
-    Raises
-    ------
-    ValueError
-        If there is no split, fewer than two rows are held out, or a row or a group is
-        both in training and held out.
-    """
-    if groups is not None and (cv is None or isinstance(cv, Integral)):
-        cv = StimulusKFold(5 if cv is None else cv)
-    placeholder = np.zeros((n_rows, 1))
-    with warnings.catch_warnings():
-        # It is checked below that splitters that ignore groups keep them together.
-        warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        splits = [
-            tuple(_row_numbers(rows, n_rows) for rows in split)
-            for split in check_cv(cv).split(placeholder, None, groups)
-        ]
-    if not splits:
-        raise ValueError("`cv` makes no split.")
-    for number, (train, test) in enumerate(splits):
-        if len(test) < 2:
-            raise ValueError(
-                f"Split {number} of `cv` holds out {len(test)} row(s): a correlation "
-                "needs two or more."
-            )
-        codes = np.arange(n_rows) if groups is None else groups
-        shared = np.intersect1d(codes[train], codes[test])
-        if shared.size:
-            row = int(test[np.isin(codes[test], shared)][0])
-            what = f"row {row}"
-            if groups is not None:
-                label = row if labels is None else list_labels(as_labels(labels))[row]
-                what = f"rows of {len(shared)} group(s), such as {label!r} (row {row}),"
-            raise ValueError(
-                f"Split {number} of `cv` has {what} both in training and held out. "
-                "Rows with equal stimulus labels, or equal `groups=`, must stay "
-                "together: use `cv=StimulusKFold()`, or make one row of the trials of "
-                "each stimulus with `LayerStack.from_trials`. If these rows are no "
-                "repeats, give other `groups=`."
-            )
-    return splits
-
-
-def _row_numbers(rows, n_rows):
-    """Convert a mask or negative indices of rows to indices from 0."""
-    return np.arange(n_rows)[np.asarray(rows)]

@@ -6,11 +6,14 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skmot.transport import solve_transport
+from skmot.transport._refine import refine
 
-STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted")
+STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted", "uniform")
 # Costs are compared relative to their spread, rounded to this many decimals. Sums of
 # float64 costs are accurate to about 1e-13, so a plan may exceed the optimum by that.
 _COMPARED_DECIMALS = 12
+# A largest cost above this multiple of the median would set the precision of all.
+_LOUD = 1e3
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def couple_layers(layer_costs, strategy, random_state=None):
     ----------
     layer_costs : ndarray of shape (n_source_layers, n_target_layers)
         Finite cost of each pair of layers.
-    strategy : {"transport", "single_best", "pairwise_best", "permuted"}
+    strategy : {"transport", "single_best", "pairwise_best", "permuted", \
+"uniform"}
         See :class:`skmot.MultiLevelOT`.
     random_state : int, RandomState instance or None, default=None
         Controls the permutation of the strategy "permuted".
@@ -54,14 +58,17 @@ def couple_layers(layer_costs, strategy, random_state=None):
     coupling : LayerCoupling
         Weights of all pairs of layers in both directions.
     """
-    costs, spread = _rescale_and_round(layer_costs)
+    if strategy == "uniform":
+        coupling = np.full(layer_costs.shape, 1.0 / layer_costs.size)
+        return LayerCoupling(coupling, coupling.copy())
+    costs, scale = _rescale_and_round(layer_costs)
     if strategy == "pairwise_best":
         return LayerCoupling(
             _select_one_per_column(costs.argmin(axis=0), costs.shape),
             _select_one_per_column(costs.argmin(axis=1), costs.T.shape).T,
         )
     plan, flow = _plan_layers(costs)
-    certificate = plan.duality_gap * spread, plan.converged
+    certificate = plan.duality_gap * scale, plan.converged
     if strategy == "single_best":
         return LayerCoupling(
             _select_one_per_column(_largest(flow, costs), costs.shape),
@@ -83,7 +90,7 @@ def _select_one_per_column(rows, shape):
 
 
 def _rescale_and_round(costs):
-    """Rescale costs to [0, 1] and round away differences from rounding errors.
+    """Rescale costs and round away differences from rounding errors.
 
     The costs of two layers that are copies of each other may differ in their last
     digits, and differ otherwise when the sides are swapped. Rounding makes them ties.
@@ -96,15 +103,21 @@ def _rescale_and_round(costs):
     Returns
     -------
     costs : ndarray of shape (n_source_layers, n_target_layers)
-        Costs from 0 to 1, which decide plans and ties.
-    spread : float
+        Costs from 0, which decide plans and ties.
+    scale : float
         Difference of the largest and the smallest cost given, which turns differences
-        of the rescaled costs into differences of the costs given.
+        of the rescaled costs into differences of the costs given. If a few costs are
+        far larger than the others, this is the scale of the others, and the rescaled
+        costs exceed 1.
     """
-    spread = float(np.ptp(costs))
-    if spread == 0:
-        return np.zeros_like(costs), 0.0
-    return np.round((costs - costs.min()) / spread, _COMPARED_DECIMALS), spread
+    differences = costs - costs.min()
+    scale = float(differences.max())
+    if scale == 0:
+        return differences, 0.0
+    typical = float(np.median(differences))
+    if scale > _LOUD * typical > 0:
+        scale = typical
+    return np.round(differences / scale, _COMPARED_DECIMALS), scale
 
 
 def _plan_layers(costs):
@@ -122,7 +135,10 @@ def _plan_layers(costs):
     is_transposed = costs.shape[0] > costs.shape[1] or (
         costs.shape[0] == costs.shape[1] and costs.T.tolist() < costs.tolist()
     )
-    plan = solve_transport(costs.T if is_transposed else costs)
+    costs = costs.T if is_transposed else costs
+    plan = solve_transport(costs)
+    if costs.max() > 1:
+        plan = refine(costs, plan, 1.0)
     flow = plan.flow.toarray()
     return plan, flow.T if is_transposed else flow
 

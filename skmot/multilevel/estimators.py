@@ -13,7 +13,6 @@ import numpy as np
 from joblib import Memory, effective_n_jobs
 from sklearn import config_context
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags
 
 from skmot._scores import as_columns
@@ -24,6 +23,7 @@ from skmot._utils.sklearn import HasMethods, StrOptions
 from skmot._utils.warnings import repeat_warnings
 from skmot.base import LayerEstimator, Solution
 from skmot.layers import LayerStack
+from skmot.layers.splits import make_cost_folds
 from skmot.multilevel.cache import LayerCache, in_tiles
 from skmot.multilevel.coupling import STRATEGIES, couple_layers
 from skmot.multilevel.inner import inner_of, open_layers
@@ -76,7 +76,7 @@ class LayerCoupler(LayerEstimator):
                     (target, self._target_layout),
                 )
             ]
-            solution, log = self._solve_layers(source, *sides)
+            solution, log = self._solve_layers(source, target, *sides)
             self._set_solution(solution, *sides)
         # The stack: repeat_warnings, _fit, fit, scikit-learn's wrapper, the caller.
         repeat_warnings(log, stacklevel=5)
@@ -97,20 +97,20 @@ class LayerCoupler(LayerEstimator):
                 "cost cannot be read on held-out folds. Use `cost_cv=None`."
             )
 
-    def _solve(self, source, sources, targets):
+    def _solve(self, source, target, sources, targets):
         """Solve a pair of networks for a level above, which collects the warnings."""
-        solution, log = self._solve_layers(source, sources, targets)
+        solution, log = self._solve_layers(source, target, sources, targets)
         for category, message, _ in log:
             warnings.warn(message, category, stacklevel=2)
         return solution
 
-    def _solve_layers(self, source, sources, targets):
+    def _solve_layers(self, source, target, sources, targets):
         """Solve every pair of layers, and couple the layers.
 
         Parameters
         ----------
-        source : LayerStack or array
-            The source network, whose stimuli `cost_cv` splits into folds.
+        source, target : LayerStack
+            The two networks, whose stimuli `cost_cv` splits into folds.
         sources, targets : list of LayerHandle
             The layers of both sides.
 
@@ -127,7 +127,8 @@ class LayerCoupler(LayerEstimator):
         costs = [[inner.cost(pair) for pair in row] for row in solutions]
         issues = []
         if self.cost_cv is not None:
-            costs, issues, cv_log = self._cross_validate_costs(source, sources, targets)
+            folds = make_cost_folds(self.cost_cv, source, target)
+            costs, issues, cv_log = self._cross_validate_costs(folds, sources, targets)
             log += cv_log
         costs = np.array(costs)
         self._check_finite(costs, sources, targets)
@@ -150,8 +151,15 @@ class LayerCoupler(LayerEstimator):
         )
         return solution, log
 
-    def _cross_validate_costs(self, source, sources, targets):
+    def _cross_validate_costs(self, folds, sources, targets):
         """Compute each pair's cost on held-out folds of the training stimuli.
+
+        Parameters
+        ----------
+        folds : list of pairs of ndarray of int
+            Indices of the training rows and of the held-out rows of each fold.
+        sources, targets : list of LayerHandle
+            The layers of both sides.
 
         Returns
         -------
@@ -162,9 +170,6 @@ class LayerCoupler(LayerEstimator):
         log : list
             Warnings of the inner estimator, in the format of `recorded_warnings`.
         """
-        folds = list(check_cv(self.cost_cv).split(source))
-        if not folds:
-            raise ValueError("`cost_cv` has no folds: costs cannot be read on them.")
         total, issues, log = np.zeros((len(sources), len(targets))), [], []
         for rows in folds:
             sides = [
@@ -439,8 +444,8 @@ class MultiLevelOT(LayerCoupler):
         estimator with `fit(X, y)` and a fitted attribute `cost_`. A `MultiLevelOT` adds
         one more level, for stacks of stacks. None uses `SoftMatching()`; parameter
         searches over `inner__...` need an explicit estimator.
-    strategy : {"transport", "single_best", "pairwise_best", "permuted"}, \
-default="transport"
+    strategy : {"transport", "single_best", "pairwise_best", "permuted", \
+"uniform"}, default="transport"
         Layers of the other network that a layer is reconstructed from.
 
         - "transport": all layers, weighted by the plan P.
@@ -450,13 +455,20 @@ default="transport"
           in analyses without MOT.
         - "permuted": all layers, weighted by P with its rows permuted at random
           (Perm-P). The unit plans are unchanged. This is a control.
+        - "uniform": all layers alike, in plain averages. The unit plans are unchanged,
+          and no outer problem is solved. This is a control, too: `cost_` is the mean of
+          the layer costs, and a score that is no higher than that of this strategy is
+          no evidence that layers correspond.
     cost_cv : int, cross-validation splitter or iterable, default=None
         Stimuli on which the layer costs are computed. With None, costs are computed on
         the training stimuli, as in the paper. The plans minimise the cost on these
         stimuli, so with few stimuli wide layers have low costs because of their width
         alone. Otherwise, `cost_cv` splits the training stimuli as `cv` in scikit-learn,
         and costs are averages over the held-out folds. The plans are still fitted to
-        all training stimuli.
+        all training stimuli. Rows with equal stimulus labels are repeats, and stay
+        together: an int then means
+        :class:`~skmot.model_selection.StimulusKFold`, and folds that separate them
+        are a ValueError, as are folds with a row both in training and held out.
     n_jobs : int, default=None
         Number of pairs fitted in parallel, see the `scikit-learn glossary
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. Built-in inner
@@ -485,7 +497,8 @@ default="transport"
         1 / n_target_layers.
     inverse_coupling_ : ndarray of shape (n_source_layers, n_target_layers)
         Weights in the reconstruction of the source layers. Each row sums to
-        1 / n_source_layers. Equal to `coupling_` for "transport" and "permuted".
+        1 / n_source_layers. Equal to `coupling_` for "transport", "permuted" and
+        "uniform".
     layer_costs_ : ndarray of shape (n_source_layers, n_target_layers)
         Layer costs C: the inner `cost_` of each pair, or its mean over held-out folds.
     cost_ : float
@@ -496,7 +509,7 @@ default="transport"
         activations.
     duality_gap_ : float
         Upper bound on how much <P, C> exceeds the optimum of the outer problem. It is 0
-        for "pairwise_best", which does not solve an outer problem.
+        for "pairwise_best" and "uniform", which do not solve an outer problem.
     <<level attributes>>
 
     See Also
@@ -509,6 +522,13 @@ default="transport"
     `score` evaluates the reconstruction of the target and `inverse_score` that of the
     source, which is the one that the paper reports. The two scores differ. For
     "single_best" and "pairwise_best" they even use different pairs of layers.
+
+    A score rewards averaging over several noisy layers, whether or not they correspond,
+    and "uniform" averages most. `held_out_cost` does not reward it: it is a mean over
+    matched pairs of layers. Parameters that say which layers correspond are therefore
+    chosen by the cost (:func:`skmot.metrics.negative_cost`), and those of a prediction
+    by the score. The cost does not decide between "pairwise_best", which may match all
+    layers to a single one, and "transport", which has to use every layer alike.
 
     Each layer is prepared when a pair needs it. Prepared layers are cached up to
     scikit-learn's `working_memory` (in MiB, 1024 by default), so memory-mapped layers
@@ -582,8 +602,8 @@ class MultiLevelOTRotation(LayerCoupler):
     ----------
     metric, max_iter, tol, n_init : {"correlation", "sqeuclidean"}, int, float, int
         Parameters of the matching of each pair, see :class:`skmot.RotationMatching`.
-    strategy : {"transport", "single_best", "pairwise_best", "permuted"}, \
-default="transport"
+    strategy : {"transport", "single_best", "pairwise_best", "permuted", \
+"uniform"}, default="transport"
         Layers of the other network that a layer is reconstructed from, see
         :class:`skmot.MultiLevelOT`.
     cost_cv : int, cross-validation splitter or iterable, default=None

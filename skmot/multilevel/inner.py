@@ -24,6 +24,7 @@ from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.layout import Layout, layer_label, nest
 from skmot.layers.sides import check_both_single_or_layered, read_side
+from skmot.layers.splits import read_groups, repeated_rows
 from skmot.layers.stack import leaves_of
 from skmot.multilevel.cache import worker_cache
 
@@ -425,6 +426,10 @@ class PairInner(Inner):
     """Adapter for the estimators of one pair of populations, see `PairComparison`."""
 
     def read(self, handle, digest):
+        groups = repeated_rows(handle.stack.stimuli)
+        if digest is not None and self.estimator._splits_rows and groups is not None:
+            # The parts depend on which labels are equal.
+            digest.mark(groups.tolist())
         return read_statistics(handle.leaves(), digest)
 
     def dead_units(self, facts):
@@ -451,7 +456,8 @@ class PairInner(Inner):
         estimator = (
             clone(self.estimator) if self.estimator._is_stochastic else self.estimator
         )
-        return estimator._solve_checked(source.prepared(), target.prepared())
+        labels = source.stack.stimuli, target.stack.stimuli
+        return estimator._solve_checked(source.prepared(), target.prepared(), labels)
 
     def cost(self, solution):
         return float(solution.cost)
@@ -517,6 +523,9 @@ class LevelInner(Inner):
     def _layers(self, handle, facts=None):
         """Return the layout of a network and the handles of its layers."""
         stack, layout = read_side(handle.layer, "X", allow_vector=False)
+        if handle.stack.stimuli is not None:
+            # A single array has no labels of its own, and `cost_cv` reads them.
+            stack = stack.with_stimuli(handle.stack.stimuli)
 
         def name(index):
             if layout.is_single_array:
@@ -547,6 +556,10 @@ class LevelInner(Inner):
         )
         if digest is not None:
             digest.mark(layout.kind, layout.names, facts.digests)
+            labels = handle.stack.stimuli
+            if self.estimator.cost_cv is not None and labels is not None:
+                # The folds depend on which labels are equal.
+                digest.mark(read_groups(labels, len(labels)).tolist())
         return facts
 
     def digest_facts(self, facts, whole, selected):
@@ -573,7 +586,7 @@ class LevelInner(Inner):
     def solve(self, source, target):
         check_both_single_or_layered(source.facts.layout, target.facts.layout)
         return clone(self.estimator)._solve(
-            source.stack.layers[0], source.prepared(), target.prepared()
+            source.stack, target.stack, source.prepared(), target.prepared()
         )
 
     def cost(self, solution):
@@ -685,10 +698,8 @@ def _select_layer(stack, index):
     single = LayerStack(stack)
     single._bases = (stack._bases[index],)
     single._unit_names = (stack._unit_names[index],)
+    single._numbers = None
     single._names = None
-    if not isinstance(single._bases[0], LayerStack):
-        # Labels have been compared. Only estimators that receive a stack can use them.
-        single._labels = None
     return single
 
 

@@ -10,10 +10,10 @@ from skmot.base import PairMapping, Solution
 from skmot.metrics._assignments import match_best, match_one_to_one
 from skmot.pairs.maps import (
     PlanMap,
-    are_nearly_alike,
     cost_from_differences,
     over_all_units,
 )
+from skmot.transport._tuning import are_nearly_alike
 
 
 @shared_docs
@@ -74,8 +74,9 @@ class SemiMatching(PairMapping):
     _supports_array_api = True
 
     def _solve(self, source, target):
-        correlations = _correlations_on_host(source, target)
-        partners, score = match_best(correlations)
+        correlations, (partners, score) = _match(
+            source.curves, target.curves, match_best
+        )
         target_partners, _ = match_best(correlations.T)
         sources, targets = (np.arange(n) for n in correlations.shape)
         to_target = _pair_up(target_partners, targets, correlations.shape)
@@ -155,8 +156,9 @@ class OneToOneMatching(PairMapping):
     _supports_array_api = True
 
     def _solve(self, source, target):
-        correlations = _correlations_on_host(source, target)
-        pairs, score = match_one_to_one(correlations)
+        correlations, (pairs, score) = _match(
+            source.curves, target.curves, match_one_to_one
+        )
         plan = _pair_up(*pairs, correlations.shape)
         return Solution(
             cost=_cost(score, plan, source, target),
@@ -183,12 +185,21 @@ def _pair_up(sources, targets, shape):
     return coo_array((weights, (sources, targets)), shape=shape).tocsr()
 
 
+def _match(source, target, match):
+    """Return the correlations of all pairs of units, and the result of `match`."""
+    correlations = _correlations_on_host(source, target)
+    found = match(correlations)
+    dtype = numpy_dtype(source.vectors)
+    if dtype == np.float32 and are_nearly_alike(1.0 - found[1], dtype):
+        correlations = _correlations_on_host(source.in_float64(), target.in_float64())
+        found = match(correlations)
+    return correlations, found
+
+
 def _correlations_on_host(source, target):
-    """Return the correlations of all pairs of units as a NumPy array."""
     # The assignment solver of SciPy runs on the CPU.
-    vectors = source.curves.vectors, target.curves.vectors
-    xp = namespace_of(*vectors)
-    return to_numpy(xp.matmul(vectors[0].T, vectors[1]))
+    xp = namespace_of(source.vectors)
+    return to_numpy(xp.matmul(source.vectors.T, target.vectors))
 
 
 def _mean_distance(plan, source, target):

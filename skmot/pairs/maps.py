@@ -81,8 +81,3 @@ def cost_from_differences(plan, source, target):
         source.vectors, target.vectors, plan.row, plan.col
     )
     return float(plan.data @ squared) * source.weight / 2
-
-
-def are_nearly_alike(cost, dtype):
-    """Whether a cost that was computed from products lost half of its digits."""
-    return cost < np.sqrt(np.finfo(dtype).eps)

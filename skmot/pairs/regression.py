@@ -32,6 +32,8 @@ class ValidatedRegression(PairMapping):
         "random_state": ["random_state"],
     }
 
+    _splits_rows = True
+
     @abstractmethod
     def _regressors(self):
         """Return the unfitted candidate regressors."""
@@ -43,13 +45,12 @@ class ValidatedRegression(PairMapping):
     def _solve(self, source, target):
         X, Y = source.units, target.units
         validation, _ = split_stimuli(
-            len(X), [self.validation_fraction], self.random_state
+            len(X), [self.validation_fraction], self.random_state, source.groups
         )
-        candidates = self._regressors()
-        to_target, score = fit_on_validation(candidates, X, Y, validation, "y")
+        to_target, score = fit_on_validation(self._regressors(), X, Y, validation, "y")
         to_source, _ = fit_on_validation(self._regressors(), Y, X, validation, "X")
         maps, attributes = self._maps_and_attributes(to_target, to_source, X, Y)
-        few = len(candidates) > 1 and len(validation) < LEAST_VALIDATION
+        few = len(validation) < LEAST_VALIDATION
         return Solution(
             cost=1.0 - score,
             maps=maps,
@@ -105,8 +106,9 @@ class LinearPredictivity(ValidatedRegression):
 
     Notes
     -----
-    The validation part is a random sample of rows. If several rows repeat a stimulus,
-    average them first: repeats of one stimulus in both parts favour small penalties.
+    The validation part is a random sample of the stimuli: rows with equal stimulus
+    labels stay together. Without labels, each row counts as a stimulus, and repeats of
+    one stimulus in both parts favour small penalties.
 
     References
     ----------
@@ -181,7 +183,7 @@ class RegressorMapping(ValidatedRegression):
     validation_fraction : float, default=0.125
         Fraction of the training stimuli in the validation part, on which `cost_` is
         computed. The part has at least two stimuli, and one more if every unit would
-        otherwise be constant over it.
+        otherwise be constant over it. If it has fewer than five, a warning is raised.
     random_state : int, RandomState instance or None, default=None
         Controls the randomness of the validation part. Pass an int for reproducible
         output; within a `MultiLevelOT` it makes the part the same for every pair of
@@ -209,7 +211,8 @@ class RegressorMapping(ValidatedRegression):
     -----
     The regressor receives float64 arrays. In a `MultiLevelOT` each pair of layers has
     its own regressors, and each of their warnings is repeated once per fit. The
-    validation part is a random sample of rows: average repeats of a stimulus first.
+    validation part is a random sample of the stimuli: rows with equal stimulus labels
+    stay together.
 
     Examples
     --------

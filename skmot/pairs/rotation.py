@@ -26,8 +26,9 @@ from skmot._utils.orthogonal import (
 )
 from skmot._utils.sklearn import Interval, StrOptions
 from skmot.base import PairMapping, Solution, read_side_by_side
-from skmot.pairs.maps import are_nearly_alike, over_all_units
+from skmot.pairs.maps import over_all_units
 from skmot.transport import solve_transport
+from skmot.transport._tuning import are_nearly_alike
 
 ROTATION_METRICS = ("correlation", "sqeuclidean")
 
@@ -166,14 +167,14 @@ class RotationMatching(PairMapping):
         return curves + min(curves, factor)
 
     def _solve(self, source, target):
-        problem = _RotationProblem(source.curves, target.curves, self.metric)
-        random = check_random_state(self.random_state)
-        best = None
-        for start in range(self.n_init):
-            rotation = None if start == 0 else problem.random_rotation(random)
-            run = problem.alternate(rotation, self.max_iter, self.tol)
-            if best is None or run.objective < best.objective:
-                best = run
+        curves = source.curves, target.curves
+        best = self._best_run(*curves)
+        given_dtype = best.rotation.matrix.dtype
+        dtype = numpy_dtype(best.rotation.matrix)
+        if dtype == np.float32 and are_nearly_alike(best.error, dtype):
+            # Products in float32 would be rounding errors.
+            curves = [side.in_float64() for side in curves]
+            best = self._best_run(*curves)
         plan, rotation = best.plan.coupling.tocsr(), best.rotation.matrix
         issues = {}
         if not best.plan.converged:
@@ -182,7 +183,11 @@ class RotationMatching(PairMapping):
             issues["fall of J in the last round"] = best.last_fall
         cost = best.error
         if are_nearly_alike(cost, numpy_dtype(rotation)):
-            cost = _error(source.units, target.units, rotation, plan)
+            n_stimuli = curves[0].vectors.shape[0]
+            cost = n_stimuli * _error(
+                *(side.vectors for side in curves), rotation, plan
+            )
+        rotation = namespace_of(rotation).astype(rotation, given_dtype, copy=False)
         return Solution(
             cost=cost,
             maps=(
@@ -201,6 +206,18 @@ class RotationMatching(PairMapping):
             },
             converged=issues,
         )
+
+    def _best_run(self, source, target):
+        """Alternate from each start, and return the run with the lowest objective."""
+        problem = _RotationProblem(source, target, self.metric)
+        random = check_random_state(self.random_state)
+        best = None
+        for start in range(self.n_init):
+            rotation = None if start == 0 else problem.random_rotation(random)
+            run = problem.alternate(rotation, self.max_iter, self.tol)
+            if best is None or run.objective < best.objective:
+                best = run
+        return best
 
     def _prepare_held_out(self, leaves, statistics):
         layer, _ = read_side_by_side(leaves)

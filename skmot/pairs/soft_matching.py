@@ -21,11 +21,11 @@ from skmot.base import PairMapping, Solution, read_side_by_side
 from skmot.layers.checks import check_layer
 from skmot.pairs.maps import (
     PlanMap,
-    are_nearly_alike,
     cost_from_differences,
     over_all_units,
 )
 from skmot.transport import match_tuning_curves
+from skmot.transport._tuning import are_nearly_alike
 
 
 @shared_docs
@@ -266,7 +266,10 @@ class SoftMatching(PairMapping):
     def _held_out_cost(self, source, target):
         plan = self.coupling_.tocoo()
         if self.metric != "sqeuclidean":
-            return 1.0 - _mean_product(plan, source, target)
+            cost = 1.0 - _mean_product(plan, source, target)
+            if are_nearly_alike(cost, numpy_dtype(source[0])):
+                cost = _mean_half_difference(plan, source, target)
+            return cost
         sides = [
             units * move_to_device_of(units, scales)
             for units, scales in zip((source, target), self._scales, strict=True)
@@ -325,18 +328,35 @@ def _mean_product(plan, source, target):
 
     `source` and `target` are outputs of `_unit_vectors`.
     """
-    (sources, source_columns), (targets, target_columns) = source, target
-    rows, columns = source_columns[plan.row], target_columns[plan.col]
+    # Products with a constant source unit are 0.
+    weights, rows, columns = _varying_pairs(plan, source, target)
+    products = paired_products(source[0], target[0], rows, columns)
+    return float(weights @ products)
+
+
+def _mean_half_difference(plan, source, target):
+    """Compute 1 - `_mean_product` from differences, which keep their digits."""
+    weights, rows, columns = _varying_pairs(plan, source, target)
+    squared = paired_squared_distances(source[0], target[0], rows, columns)
+    # The distance from a constant source unit is 1.
+    return float(weights @ squared / 2) + 1.0 - float(weights.sum())
+
+
+def _varying_pairs(plan, source, target):
+    """Return weights and columns of the matched pairs of units that both vary.
+
+    The weights of all pairs sum to 1, except pairs with a constant target unit.
+    """
+    rows, columns = source[1][plan.row], target[1][plan.col]
     counted = columns >= 0
     if not counted.any():
         raise ValueError(
             "Every matched unit of y is constant over the stimuli given: no "
             "correlation is defined. Give more stimuli."
         )
-    # Products with a constant source unit are 0.
-    nonzero = counted & (rows >= 0)
-    products = paired_products(sources, targets, rows[nonzero], columns[nonzero])
-    return float(plan.data[nonzero] @ products / plan.data[counted].sum())
+    varies = counted & (rows >= 0)
+    weights = plan.data[varies] / plan.data[counted].sum()
+    return weights, rows[varies], columns[varies]
 
 
 def _with_dead_units(values, statistics, fill_value):

@@ -86,8 +86,9 @@ class LayerTransformer(
         Returns
         -------
         X : LayerStack, list, dict or ndarray
-            Transformed layers of the same type as the input. A DataFrame with two-level
-            columns becomes a LayerStack, any other DataFrame an array.
+            Transformed layers of the same type as the input. DataFrames and DataArrays,
+            also in a list or dict, become a LayerStack, which keeps what they say of
+            their rows, and of units that are selected.
 
         Raises
         ------
@@ -108,13 +109,15 @@ class LayerTransformer(
         def apply(layer, where):
             return function(next(learned), self._check(layer, where), where)
 
+        if layout.kind in ("stack", "frame") or stack._has_named_arrays:
+            # Later steps compare the names of stimuli and units.
+            return self._apply_to_stack(apply, stack, names)
         if layout.is_single_array:
             # The result for a single array need not be an array.
-            return layout.restore([apply(stack.layers[0], names[0])], stack.stimuli)
-        transformed = self._apply_to_stack(apply, stack, names)
-        if layout.kind in ("stack", "frame"):
-            return transformed
-        return layout.restore(list(transformed.layers), stack.stimuli)
+            return layout.restore([apply(stack.layers[0], names[0])], None)
+        return layout.restore(
+            list(self._apply_to_stack(apply, stack, names).layers), None
+        )
 
     def _apply_to_stack(self, apply, stack, names):
         """Apply a function of an array and its name to each array of a stack."""
@@ -243,8 +246,8 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
         Returns
         -------
         X : LayerStack, list, dict or ndarray
-            Layers in their original units, of the same type as the input. A DataFrame
-            with two-level columns becomes a LayerStack, any other DataFrame an array.
+            Layers in their original units, of the same type as the input. DataFrames
+            and DataArrays become a LayerStack.
 
         Raises
         ------

@@ -59,4 +59,5 @@ def average_repeats(stack, groups=None):
         )
     averages = LayerStack.from_trials(stack, labels)
     names = [leaf.where for leaf in averages.leaves("stack")]
-    return averages.map(check_layer, names)
+    checked = averages.map(check_layer, names)
+    return checked._with_bases(checked._bases, averages._unit_names)

@@ -6,10 +6,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmot._repeats import say_largest, split_half_reliability
+from skmot._repeats import read_runs, say_largest, split_half_reliability
 from skmot._utils.array_api import select
 from skmot._utils.sklearn import Interval, fit_context
 from skmot.layers.checks import check_finite, check_layer, finite_units
+from skmot.layers.reading import check_unmasked
 from skmot.layers.trials import stimulus_codes
 from skmot.preprocessing.layerwise import LayerTransformer
 
@@ -127,6 +128,14 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         Known reliabilities: one array per layer (a list of arrays for a nested stack),
         or one number for all units. NaN if a unit has none. Stimulus labels are then
         not needed. None estimates the reliabilities in `fit`.
+    runs : LayerStack or array-like of shape (n_trials,), default=None
+        Run (or session) of each trial. The trials of a stimulus in one run are then in
+        the same half, because noise that they share, such as a slow drift, would make
+        halves of one run agree. Pass a stack of run numbers, made as
+        ``LayerStack.from_trials(runs[:, np.newaxis], stimuli)`` with the trials in the
+        order of the data: its rows are found by their stimulus labels, so that it fits
+        the training stimuli of every split. An array fits only if all its trials are in
+        `fit`.
     n_halves : int, default=100
         Number of random splits into halves.
     random_state : int, RandomState instance or None, default=None
@@ -169,15 +178,23 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
     _parameter_constraints = {
         "threshold": [Interval(Real, None, None, closed="neither")],
         "reliabilities": ["array-like", Real, None],
+        "runs": ["array-like", None],
         "n_halves": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, threshold=0.2, *, reliabilities=None, n_halves=100, random_state=None
+        self,
+        threshold=0.2,
+        *,
+        reliabilities=None,
+        runs=None,
+        n_halves=100,
+        random_state=None,
     ):
         self.threshold = threshold
         self.reliabilities = reliabilities
+        self.runs = runs
         self.n_halves = n_halves
         self.random_state = random_state
 
@@ -202,7 +219,8 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         ------
         ValueError
             If there are no labels or no repeats, `reliabilities` have the wrong shape,
-            or all units of a layer are below the threshold.
+            `runs` do not fit the trials, or all units of a layer are below the
+            threshold.
         """
         stack = self._read(X)
         chosen = []
@@ -227,7 +245,12 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         random = check_random_state(self.random_state)
         for trials, where, rows in self._trials_of(stack):
             trials = check_layer(trials, where)
-            yield split_half_reliability(trials, rows, self.n_halves, random), where
+            stimuli = stack.stimuli if stack.has_trials else None
+            runs = read_runs(self.runs, rows, stimuli, where)
+            reliabilities = split_half_reliability(
+                trials, rows, self.n_halves, random, runs
+            )
+            yield reliabilities, where
 
     def _trials_of(self, stack):
         """Yield the trials of each array, its name, and the stimulus of each trial."""
@@ -252,6 +275,7 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
     def _given(self, stack):
         """Yield the given reliabilities of each array and its name."""
         is_one_for_all = isinstance(self.reliabilities, Real)
+        check_unmasked(self.reliabilities, "`reliabilities`")
         given = iter(())
         if not is_one_for_all:
             given = _given_layers(self.reliabilities, self._layout.structure)

@@ -164,14 +164,14 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         stack = self.regressor_.predict(X)
         if hasattr(self.transformer_, "inverse_transform"):
             stack = self.transformer_.inverse_transform(stack)
-            return self._layout.restore(list(stack.layers), stack.stimuli)
+            return _restore(self._layout, stack)
         kind = self._layout.kind
         if kind == "frame":
             kind = "stack"
         elif kind == "vector" and stack.widths != (1,):
             kind = "array"
         layout = replace(self._layout, kind=kind)
-        return layout.restore(list(stack.layers), stack.stimuli)
+        return _restore(layout, stack)
 
     @_regressor_has("inverse_predict")
     def inverse_predict(self, y):
@@ -325,6 +325,10 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
             tags.estimator_type = None
             tags.regressor_tags = None
         return tags
+
+
+def _restore(layout, stack):
+    return layout.restore(list(stack.layers), stack.stimuli, stack._row_numbers)
 
 
 def _check_layers(stack, layout, transformer):

@@ -9,11 +9,11 @@ from itertools import product
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn import get_config
-from sklearn.model_selection import check_cv
 
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_same_length
 from skmot.layers.sides import read_side
+from skmot.layers.splits import make_cost_folds
 from skmot.multilevel.estimators import LayerCoupler
 from skmot.pairs import RotationMatching, SoftMatching
 from skmot.scaling import calibration
@@ -157,7 +157,7 @@ def estimate(estimator, X, y, *, n_workers=None, n_rounds=None):
         n_rounds=n_rounds,
         n_workers=n_workers,
     )
-    fits = [problem.work(n) for n in _stimuli_of_fits(estimator, len(sides[0]))]
+    fits = [problem.work(n) for n in _stimuli_of_fits(estimator, *sides)]
     return Estimate(
         seconds=sum(fit.seconds(n_workers) for fit in fits),
         peak_bytes=problem.peak_bytes(len(sides[0])),
@@ -233,12 +233,12 @@ def _dtype(sides):
     return "float32" if all(name in _SINGLE for name in names) else "float64"
 
 
-def _stimuli_of_fits(estimator, n_stimuli):
+def _stimuli_of_fits(estimator, source, target):
     """Return the numbers of stimuli of the fit and of the fits to `cost_cv` folds."""
     if not isinstance(estimator, LayerCoupler):
-        return [n_stimuli]
+        return [len(source)]
     inner = estimator._inner_estimator()
-    fits = _stimuli_of_fits(inner, n_stimuli)
+    fits = _stimuli_of_fits(inner, source, target)
     if estimator.cost_cv is None:
         return fits
     if isinstance(estimator.cost_cv, Iterator):
@@ -246,8 +246,8 @@ def _stimuli_of_fits(estimator, n_stimuli):
             "`cost_cv` is an iterator, which can be read only once: give a list of "
             "folds to estimate the time of their fits."
         )
-    for train, _ in check_cv(estimator.cost_cv).split(np.empty((n_stimuli, 0))):
-        fits += _stimuli_of_fits(inner, len(train))
+    for train, _ in make_cost_folds(estimator.cost_cv, source, target):
+        fits += _stimuli_of_fits(inner, source[train], target[train])
     return fits
 
 

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmot._utils.array_api import device_of, namespace_of, to_numpy
+from skmot._utils.array_api import (
+    device_of,
+    namespace_of,
+    non_numeric_type,
+    to_numpy,
+)
 
 # Blocks of about this many entries fit in the cache of a core (2 MB in float64).
 _BLOCK_ENTRIES = 250_000
@@ -152,15 +157,17 @@ class CostMatrix:
 
 
 def _check_costs(costs):
-    if np.ma.is_masked(costs):
+    rows = costs if isinstance(costs, list | tuple) else [costs]
+    if any(np.ma.is_masked(row) for row in rows):
         raise ValueError(
             "`costs` has masked entries. Give pairs that must not be matched a cost "
             "above the others."
         )
     if not (hasattr(costs, "__array_namespace__") or hasattr(costs, "device")):
         costs = np.asarray(costs)
-    if isinstance(costs, np.ndarray) and costs.dtype.kind not in "biufcO":
-        raise ValueError(f"`costs` must be numbers; got {costs.dtype}.")
+    found = non_numeric_type(costs)
+    if found is not None:
+        raise ValueError(f"`costs` must be numbers; got {found}.")
     if costs.ndim != 2 or 0 in costs.shape:
         raise ValueError(
             "`costs` must be two-dimensional and not empty; got shape "

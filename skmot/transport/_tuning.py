@@ -5,7 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from skmot._utils.array_api import namespace_of, to_numpy
+from skmot._utils.array_api import (
+    move_to_device_of,
+    namespace_of,
+    numpy_dtype,
+    to_numpy,
+)
 from skmot._utils.linalg import triangular_factor
 from skmot.transport._partial import solve_partial_transport
 from skmot.transport._refine import refine
@@ -49,6 +54,19 @@ class TuningCurves:
         """
         return triangular_factor(self.vectors)
 
+    def in_float64(self):
+        """Return the same curves in float64, with exactly the norms of the offsets.
+
+        The costs of nearly identical curves are small differences of products. Products
+        in float32 would be rounding errors.
+        """
+        xp = namespace_of(self.vectors)
+        vectors = xp.astype(self.vectors, xp.float64)
+        squared = to_numpy(xp.sum(vectors**2, axis=0))
+        scale = np.sqrt(2 * self.offsets / (self.weight * squared))
+        vectors *= move_to_device_of(vectors, scale)
+        return TuningCurves(vectors, self.offsets, self.weight)
+
 
 def match_tuning_curves(source, target, mass=1.0):
     """Compute the optimal coupling of two populations of tuning curves.
@@ -65,6 +83,20 @@ def match_tuning_curves(source, target, mass=1.0):
     result : TransportResult
         Plan between the units. The cost and the potentials include the offsets.
     """
+    result = _match(source, target, mass)
+    dtype = numpy_dtype(source.vectors)
+    if dtype == np.float32 and are_nearly_alike(result.cost / mass, dtype):
+        result = _match(source.in_float64(), target.in_float64(), mass)
+    return result
+
+
+def are_nearly_alike(cost, dtype):
+    """Whether a cost that was computed from products lost half of its digits."""
+    return cost < np.sqrt(np.finfo(dtype).eps)
+
+
+def _match(source, target, mass):
+    """Compute the optimal coupling in the precision of the tuning curves."""
     xp = namespace_of(source.vectors)
     costs = xp.matmul(xp.matrix_transpose(source.vectors), target.vectors)
     costs *= -source.weight

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -25,7 +26,11 @@ from skmot import (
 from skmot.base import PairMapping, Solution
 from skmot.exceptions import DeadUnitWarning
 from skmot.inspection import matches
-from skmot.preprocessing import TransformedTargetLayers, UnitSubsampler
+from skmot.preprocessing import (
+    FiniteUnitSelector,
+    TransformedTargetLayers,
+    UnitSubsampler,
+)
 from tests.libraries import home_at
 from tests.networks import random_networks, rows, trajectories
 
@@ -357,16 +362,36 @@ def test_pipelines_searches_and_transformed_targets(networks):
     X, y = map(LayerStack, networks)
     subsampler = UnitSubsampler(fraction=0.6, random_state=0)
     fewer, fewer_y = (subsampler.fit_transform(side) for side in (X, y))
+    chosen, chosen_y = (clone(subsampler).fit(side).units_ for side in (X, y))
     mot = MultiLevelOT()
     pipeline = make_pipeline(subsampler, mot).fit(X, y)
-    expected = slow_matches(level_plans(pipeline[-1], fewer.layers, networks[1]), 1)
+    plans = level_plans(pipeline[-1], fewer.layers, networks[1])
+    # Units have the numbers that they had before the selection.
+    expected = slow_matches(
+        [
+            (
+                weight,
+                plan,
+                A,
+                [(layer, chosen[layer][unit]) for layer, unit in of_a],
+                *b,
+            )
+            for weight, plan, A, of_a, *b in plans
+        ],
+        1,
+    )
     assert_same(matches(pipeline, X, y), expected)
+    assert_same(matches(pipeline, *networks), expected)
     search = GridSearchCV(mot, {"strategy": ["single_best"]}, cv=2).fit(X, y)
     pd.testing.assert_frame_equal(
         matches(search, X, y), matches(search.best_estimator_, X, y)
     )
     transformed = TransformedTargetLayers(mot, subsampler).fit(X, y)
-    expected = level_plans(transformed.regressor_, networks[0], fewer_y.layers)
+    plans = level_plans(transformed.regressor_, networks[0], fewer_y.layers)
+    expected = [
+        (*a, B, [(layer, chosen_y[layer][unit]) for layer, unit in of_b])
+        for *a, B, of_b in plans
+    ]
     assert_same(matches(transformed, X, y), slow_matches(expected, 1))
 
 
@@ -443,3 +468,16 @@ def test_input_is_checked_as_in_other_methods(networks):
     target[1][3, 2] = np.nan
     with pytest.raises(ValueError, match="found in y, layer 1"):
         matches(mot, source, target)
+
+
+def test_units_that_selectors_leave_out_do_not_move_the_numbers(networks):
+    layer = networks[0][0]
+    missing = layer.copy()
+    missing[3, 0] = np.nan
+    finite = FiniteUnitSelector()
+    mot = TransformedTargetLayers(make_pipeline(finite, MultiLevelOT()), finite)
+    for give in (lambda values: [values], lambda values: LayerStack([values])):
+        table = matches(mot.fit(give(missing), give(missing)), give(layer), give(layer))
+        units = list(range(1, layer.shape[1]))
+        assert table["source_unit"].tolist() == units
+        assert table["target_unit"].tolist() == units

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from skmot import SoftMatching
 from skmot.exceptions import DeadUnitWarning
-from skmot.metrics import soft_matching_distance
+from skmot.metrics import (
+    linear_cka,
+    rsa_score,
+    soft_matching_distance,
+    soft_matching_score,
+)
+from skmot.transport import solve_transport
 from tests.layers.common import (
     N_STIMULI,
     NAMES,
@@ -300,3 +307,41 @@ def test_some_constant_units_are_warned_of_once(estimator):
     alive = estimator.cost_
     without = with_layer(SOURCE, "V2", V2[:, [0, 2]])
     assert estimator.fit(without, TARGET).cost_ == pytest.approx(alive, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", "2.5"],
+        [np.datetime64("2020-01-01"), np.datetime64("2021")],
+        [b"1", 2],
+    ],
+    ids=["digits", "dates", "bytes"],
+)
+def test_objects_that_numpy_would_convert_are_refused(values):
+    column = np.empty((4, 2), dtype=object)
+    column[:] = [values] * 4
+    column[0] = column[0][::-1]
+    for read in (
+        lambda: SoftMatching().fit(column, np.eye(4)),
+        lambda: soft_matching_score(column, np.eye(4)),
+        lambda: soft_matching_score(pd.DataFrame(column), np.eye(4)),
+        lambda: solve_transport(column),
+    ):
+        with pytest.raises(ValueError, match=r"numeric|must be numbers"):
+            read()
+
+
+@pytest.mark.parametrize("function", [soft_matching_score, rsa_score, linear_cka])
+def test_functions_of_two_arrays_refuse_what_is_no_layer(function):
+    layer = np.random.default_rng(0).normal(size=(20, 3))
+    masked = [np.ma.array(row, mask=[0, 0, 1]) for row in layer]
+    for given, error, message in (
+        ([layer[:, 0], layer[:, 1]], ValueError, r"list of 2 vectors"),
+        ("layer.npy", TypeError, r"np\.load"),
+        (b"layer.npy", TypeError, r"np\.load"),
+        (layer[:, :, np.newaxis], ValueError, "average"),
+        (masked, ValueError, "masked entries"),
+    ):
+        with pytest.raises(error, match=message):
+            function(given, layer)

@@ -175,3 +175,40 @@ def test_a_region_of_neighbours_is_no_copy(values):
     array = brain_score_assembly(values).isel(neuroid=[0, 2, 1, 3, 4], time_bin=0)
     stack = LayerStack.from_xarray(array)
     assert all(np.shares_memory(layer, array.values) for layer in stack.layers)
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        ("neuron", "time"),
+        ("voxel", "frame"),
+        ("site", "stimulus"),
+        ("electrode", "image"),
+        ("Neuroid", "Presentation"),
+    ],
+)
+def test_arrays_whose_rows_are_units_are_an_error_also_where_they_are_square(dims):
+    array = xr.DataArray(np.eye(6), dims=dims)
+    with pytest.raises(ValueError, match="its rows are units"):
+        LayerStack([array])
+    LayerStack([array.T])
+
+
+def test_coordinates_tell_what_dimensions_without_meaning_are():
+    array = xr.DataArray(
+        np.eye(4),
+        dims=("x", "y"),
+        coords={"region": ("x", list("aabb")), "stimulus_id": ("y", list("efgh"))},
+    )
+    with pytest.raises(ValueError, match="its rows are units"):
+        LayerStack([array])
+    # Names of all kinds do not hide what the dimensions say.
+    named = xr.DataArray(
+        np.eye(4),
+        dims=("presentation", "neuroid"),
+        coords={
+            "cell_size": ("presentation", range(4)),
+            "time_constant": ("neuroid", range(4)),
+        },
+    )
+    assert LayerStack([named]).stimuli.tolist() == [0, 1, 2, 3]

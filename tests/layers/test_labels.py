@@ -1,13 +1,20 @@
 import datetime
 import warnings
+from decimal import Decimal
 
+import array_api_strict as xp
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from sklearn.model_selection import cross_val_score
+from sklearn.preprocessing import StandardScaler
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import LayerStack, MultiLevelOT, SoftMatching, align_stimuli
 from skmot.exceptions import RowNumberWarning
+from skmot.metrics import noise_ceiling
+from skmot.model_selection import StimulusKFold
+from skmot.preprocessing import LayerwiseTransformer, TransformedTargetLayers
 
 
 def stack_of(labels):
@@ -215,3 +222,112 @@ def test_a_level_of_the_index_can_name_the_stimuli():
     assert LayerStack(X, stimuli="image").stimuli.tolist() == list("abcd")
     with pytest.raises(ValueError, match="`stimuli='subject'` names a coordinate"):
         LayerStack(X, stimuli="subject")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [complex(np.nan, 1), Decimal("nan"), frozenset([None, 1]), ("a", (np.nan, 1))],
+    ids=repr,
+)
+def test_missing_labels_of_any_type_are_refused(missing):
+    with pytest.raises(ValueError, match="label of row 1 is missing"):
+        LayerStack([np.eye(3)], stimuli=["a", missing, "b"])
+
+
+def test_structured_labels_with_a_missing_part_are_refused():
+    labels = np.array([(1, 2.0), (3, np.nan)], dtype=[("run", int), ("onset", float)])
+    with pytest.raises(ValueError, match="label of row 1 is missing"):
+        LayerStack([np.eye(2)], stimuli=labels)
+
+
+def test_labels_under_a_mask_are_refused():
+    labels = np.ma.array([1, 2, 3], mask=[False, False, True])
+    for read in (
+        lambda: LayerStack([np.eye(3)], stimuli=labels),
+        lambda: LayerStack.from_trials([np.eye(3)], labels),
+        lambda: LayerStack([np.eye(3)], unit_names=[labels]),
+        lambda: noise_ceiling(np.eye(3), labels),
+        lambda: list(StimulusKFold(2).split(np.eye(3), groups=labels)),
+    ):
+        with pytest.raises(ValueError, match=r"label of row 2 is masked"):
+            read()
+    with pytest.raises(IndexError, match="masked entries"):
+        LayerStack([np.eye(3)])[labels > 1]
+    with pytest.raises(ValueError, match="masked"):
+        LayerStack([np.eye(3)]).select_units([labels > 1])
+
+
+def test_labels_can_be_a_coordinate():
+    array = xr.DataArray(
+        np.eye(3), dims=("x", "y"), coords={"image": ("x", list("abc"))}
+    )
+    stack = LayerStack([np.eye(3)], stimuli=array.coords["image"])
+    assert stack.stimuli.tolist() == ["a", "b", "c"]
+
+
+def test_one_name_for_all_units_is_an_error_about_names():
+    with pytest.raises(ValueError, match="`unit_names` must be one label a unit"):
+        LayerStack([np.eye(3)], unit_names=["abc"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (b"cat", "cat", "One is a bytes, the other a str"),
+        (1.0, "1", "One is a float, the other a str"),
+        (("a", 1), ("a", "1"), "One is a int, the other a str"),
+        (("a", "caf\u00e9"), ("a", "cafe\u0301"), "Unicode form alone"),
+        ("\ufb01sh", "fish", "Unicode form alone"),
+        ("a\u00a0cat", "a cat", "alone"),
+        ("cafe\u0301 ", "caf\u00e9", "Unicode form and white space alone"),
+    ],
+)
+def test_labels_that_differ_in_form_are_told_also_in_parts(one, other, message):
+    first, second = stack_of([one, "b"]), stack_of([other, "b"])
+    with pytest.raises(ValueError, match=message):
+        SoftMatching().fit(first, second)
+    # They are not dropped as if they were other stimuli.
+    with pytest.raises(ValueError, match=rf"of stack 0 is .* in stack 1\..*{message}"):
+        align_stimuli(first, second)
+
+
+def test_whole_numbers_that_floats_would_merge_are_joined_exactly():
+    large = 2**60
+    first = stack_of(np.array([large, large + 1], dtype=np.int64))
+    second = stack_of(np.array([large + 2, large + 3], dtype=np.uint64))
+    joined = np.concatenate([first, second])
+    assert joined.stimuli.tolist() == [large, large + 1, large + 2, large + 3]
+
+
+def test_labels_of_other_array_libraries_are_compared_by_value():
+    labels = xp.asarray(np.repeat(np.arange(5), 2))
+    values = np.random.default_rng(0).normal(size=(10, 3))
+    for given in (labels, list(labels)):
+        stack = LayerStack.from_trials([values], given)
+        assert stack.stimuli.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="without an order"):
+        LayerStack([np.eye(2)], stimuli={"a", "b"})
+
+
+@pytest.mark.parametrize("method", ["score", "held_out_cost", "unit_scores"])
+def test_shuffled_rows_are_told_where_they_are_scored(method):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)))
+    fitted = SoftMatching().fit(X[:40], X[:40])
+    with pytest.warns(RowNumberWarning):
+        getattr(fitted, method)(X[40:], X[40:].sample(frac=1, random_state=0))
+    getattr(fitted, method)(X[40:], X[40:])
+
+
+def test_predictions_of_a_transformed_target_have_the_rows_of_the_source():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 5)))
+    scaler = LayerwiseTransformer(StandardScaler())
+    y = pd.concat({"V1": X}, axis=1)
+    fitted = TransformedTargetLayers(MultiLevelOT(), scaler).fit(y, y)
+    predicted = fitted.predict(y.iloc[[5, 2, 9]])
+    assert predicted.index.tolist() == [5, 2, 9]
+
+
+def test_dropping_labels_drops_row_numbers_too():
+    stack = LayerStack(pd.DataFrame(np.eye(3)))
+    # No RowNumberWarning.
+    SoftMatching().fit(stack, stack[::-1].with_stimuli(None))

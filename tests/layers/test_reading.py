@@ -1,5 +1,6 @@
 """Layers are read from lists, dicts, DataFrames and arrays."""
 
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,9 @@ def test_vectors_are_refused_wherever_layers_are_read(lengths):
         lambda: MultiLevelOT().fit(layers, layers).score(layers, vectors),
         lambda: LayerStack.from_trials(vectors, [0, 0, 1]),
         lambda: average_repeats(vectors, [0, 0, 1]),
+        lambda: LayerStack({"subject 1": vectors, "subject 2": vectors}),
+        lambda: LayerStack([deque(vectors), layers]),
+        lambda: MultiLevelOT(MultiLevelOT()).fit([vectors, layers], [layers, layers]),
     ):
         with pytest.raises(ValueError, match=r"list of 3 vectors.*np\.newaxis"):
             read()
@@ -197,6 +201,18 @@ def test_units_of_the_target_in_another_order_are_an_error(method):
     assert np.isfinite(getattr(fitted, method)(X, y))
     # What has no names agrees with every name.
     assert np.isfinite(getattr(fitted, method)(X, y.to_numpy()))
+
+
+def test_default_columns_in_another_order_are_an_error():
+    X, y = (frame.set_axis(range(8), axis=1) for frame in named_pair())
+    fitted = SoftMatching().fit(X, y)
+    with pytest.raises(ValueError, match=r"units of y differ: unit 0 is 7, .* to 0"):
+        fitted.score(X, y[y.columns[::-1]])
+    fitted.score(X, y)
+    layers = pd.concat({"V1": y}, axis=1)
+    mot = MultiLevelOT().fit(layers, layers)
+    with pytest.raises(ValueError, match="unit 0 is 7"):
+        mot.score(layers, layers[layers.columns[::-1]])
 
 
 def test_units_of_layers_in_another_order_are_an_error():

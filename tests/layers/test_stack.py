@@ -525,3 +525,18 @@ def test_what_cannot_be_aligned_is_an_error(labels, message):
 def test_aligning_nothing_is_an_error():
     with pytest.raises(ValueError, match="at least one stack"):
         align_stimuli()
+
+
+def test_joined_rows_have_the_same_units():
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=list("abc"))
+    top, bottom = LayerStack({"V1": frame[:2]}), LayerStack({"V1": frame[2:]})
+    joined = np.concatenate([top, bottom])
+    assert joined.unit_names[0].tolist() == ["a", "b", "c"]
+    reordered = LayerStack({"V1": frame[2:][["a", "c", "b"]]})
+    with pytest.raises(ValueError, match=r"unit 1 of layer 'V1' is 'b' .* 'c'"):
+        np.concatenate([top, reordered])
+    unnamed = LayerStack({"V1": frame[2:].to_numpy()})
+    assert np.concatenate([unnamed, top]).unit_names[0].tolist() == ["a", "b", "c"]
+    nested = [LayerStack({"run": part}) for part in (top, reordered)]
+    with pytest.raises(ValueError, match="unit 1 of layer 'V1'"):
+        np.concatenate(nested)

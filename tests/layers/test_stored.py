@@ -133,3 +133,23 @@ def test_missing_responses_in_a_file_are_named(tmp_path, values):
     dataset = store(tmp_path, values, "h5py")
     with pytest.raises(ValueError, match=r"1 of 30 .*layer 0 .*unit 4, row 17"):
         MultiLevelOT().fit([dataset], [values[:, :3]])
+
+
+def test_files_of_relative_paths_stay_the_same_files(tmp_path, values, monkeypatch):
+    stacks = []
+    for subject, layer in (("s1", values), ("s2", -values)):
+        (tmp_path / subject).mkdir()
+        monkeypatch.chdir(tmp_path / subject)
+        with h5py.File("responses.h5", "w") as file:
+            file["V1"] = layer
+        with h5py.File("responses.h5", "r") as file:
+            stacks.append(LayerStack(file))
+    assert np.array_equal(stacks[0].layer("V1"), values)
+    assert np.array_equal(pickle.loads(pickle.dumps(stacks[0])).layer("V1"), values)
+
+
+def test_labels_can_be_in_the_file(tmp_path, values):
+    with h5py.File(tmp_path / "labelled.h5", "w") as file:
+        file["V1"], file["ids"] = values, np.arange(120)
+        stack = LayerStack([file["V1"]], stimuli=file["ids"])
+    assert stack.stimuli.tolist() == list(range(120))

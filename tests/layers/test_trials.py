@@ -171,6 +171,19 @@ def test_joined_stacks_have_the_trials_of_both(stack):
             assert np.array_equal(one, other)
 
 
+def test_stacks_with_different_numbers_of_trials_are_joined():
+    parts = [
+        LayerStack.from_trials(noisy_trials(own), own)[np.arange(5)].with_stimuli(None)
+        for own in (unequal_labels(0), unequal_labels(1))
+    ]
+    nested = LayerStack(parts)
+    joined = np.concatenate([nested[:2], nested[2:]])
+    for one, other in zip(joined.layers, nested.layers, strict=True):
+        assert one.n_trials.tolist() == other.n_trials.tolist()
+        for first, second in zip(one.trials.layers, other.trials.layers, strict=True):
+            assert np.array_equal(first, second)
+
+
 def test_averages_are_those_of_average_repeats(labels, stack):
     averages = average_repeats(LayerStack(noisy_trials(labels), stimuli=labels))
     assert not averages.has_trials
@@ -255,6 +268,18 @@ def test_a_slice_in_memory_is_pickled_with_its_own_trials(labels, stack):
         assert one.stimuli.tolist() == other.stimuli.tolist()
         for first, second in zip(one.layers, other.layers, strict=True):
             assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_trials_and_parts_of_a_slice_are_pickled_without_the_others(nested):
+    values = np.random.default_rng(0).normal(size=(4_000, 20))
+    layers = {"run": {"V1": values}} if nested else {"V1": values}
+    part = LayerStack.from_trials(layers, np.tile(np.arange(2_000), 2))[5:10]
+    for stack in (part, part.trials, *part.split_trials(1, random_state=0)):
+        pickled = pickle.dumps(stack)
+        assert len(pickled) < 20_000  # all trials are 640 kB
+        first = next(iter(pickle.loads(pickled).leaves())).layer
+        assert np.array_equal(first, next(iter(stack.leaves())).layer)
 
 
 # -- fits --------------------------------------------------------------------------
@@ -428,3 +453,8 @@ def test_missing_responses_are_named(labels, missing):
 def test_shared_averages_cannot_be_changed(stack):
     with pytest.raises(ValueError, match="read-only"):
         stack.layers[0][:] = 0
+
+
+def test_numbers_of_trials_are_whole(stack):
+    with pytest.raises(TypeError, match=r"whole number of trials or None; got 1\.7"):
+        stack.split_trials(1.7)

@@ -2,7 +2,9 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
+from skmot import LayerStack
 from skmot.metrics import ceiling_from_ncsnr, corrected_scores, noise_ceiling
 from tests import reference
 
@@ -309,3 +311,272 @@ def test_exchanged_axes_of_repeats_and_stimuli_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         noise_ceiling(np.swapaxes(repeats, 0, 1), random_state=0)
+
+
+# -- runs ----------------------------------------------------------------------------
+
+
+def drifting_trials(n_runs=4, n_stimuli=300, n_units=60, seed=0):
+    """Return trials of which those of a stimulus in a run share noise.
+
+    Each run shows each stimulus twice in a row. The signal, the noise of a run and that
+    of a trial have deviations of .7, 1 and 1.
+    """
+    rng = np.random.default_rng(seed)
+    signal = 0.7 * rng.normal(size=(n_stimuli, n_units))
+    drift = rng.normal(size=(n_runs, 1, n_stimuli, n_units))
+    trials = signal + drift + rng.normal(size=(n_runs, 2, n_stimuli, n_units))
+    labels = np.tile(np.arange(n_stimuli), 2 * n_runs)
+    runs = np.repeat(np.arange(n_runs), 2 * n_stimuli)
+    truth = np.sqrt(0.49 / (0.49 + 1 / n_runs + 1 / (2 * n_runs)))
+    return trials.reshape(-1, n_units), labels, runs, truth
+
+
+@pytest.mark.parametrize("n_runs", [4, 5])
+def test_halves_of_runs_see_the_drift_that_halves_of_trials_do_not(n_runs):
+    trials, labels, runs, truth = drifting_trials(n_runs)
+    # The mean of 60 ceilings, each with a deviation of about .03.
+    by_run = noise_ceiling(trials, labels, runs=runs, random_state=0).mean()
+    assert by_run == pytest.approx(truth, abs=0.015)
+    by_trial = noise_ceiling(trials, labels, random_state=0).mean()
+    assert by_trial > truth + 0.03
+
+
+def test_two_runs_are_the_correlation_of_the_one_with_the_other():
+    rng = np.random.default_rng(0)
+    # Unequal numbers of trials; stimulus 40 is shown in one run only.
+    counts = rng.integers(1, 4, size=(2, 41))
+    counts[1, 40] = 0
+    labels = np.concatenate([np.repeat(np.arange(41), n) for n in counts])
+    runs = np.repeat(["first", "second"], counts.sum(axis=1))
+    signal = rng.normal(size=(41, 3))
+    trials = signal[labels] + rng.normal(size=(len(labels), 3))
+    first, second = (
+        np.array(
+            [trials[(labels == i) & (runs == run)].mean(axis=0) for i in range(40)]
+        )
+        for run in ("first", "second")
+    )
+    r = perfect_scores(first, second)
+    factor = np.mean(1 / counts[:, :40]) / np.mean(1 / counts.sum(axis=0))
+    expected = np.sqrt(spearman_brown(np.clip(r, 0, 1), factor))
+    order = rng.permutation(len(labels))
+    found = noise_ceiling(trials[order], labels[order], runs=runs[order])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_what_shifts_a_whole_run_is_no_noise():
+    trials, labels, runs, _ = drifting_trials(n_stimuli=40)
+    shifts = 1000.0 * runs[:, np.newaxis]
+    np.testing.assert_allclose(
+        noise_ceiling(trials + shifts, labels, runs=runs, random_state=0),
+        noise_ceiling(trials, labels, runs=runs, random_state=0),
+        atol=1e-9,
+    )
+
+
+def test_runs_of_whole_repeats():
+    _, repeats = simulate(4, n_stimuli=50)
+    distinct = noise_ceiling(repeats, runs=["a", "b", "c", "d"], random_state=0)
+    np.testing.assert_array_equal(distinct, noise_ceiling(repeats, random_state=0))
+    in_pairs = noise_ceiling(repeats, runs=[1, 1, 2, 2], random_state=0)
+    r = perfect_scores(repeats[:2].mean(axis=0), repeats[2:].mean(axis=0))
+    expected = np.sqrt(spearman_brown(np.clip(r, 0, 1), 2))
+    np.testing.assert_allclose(in_pairs, expected, atol=1e-12)
+
+
+def test_a_stack_of_runs_is_read_by_stimulus():
+    trials, labels, runs, _ = drifting_trials(n_stimuli=30)
+    order = np.random.default_rng(1).permutation(len(labels))
+    trials, labels, runs = trials[order], labels[order], runs[order]
+    names = np.array([f"image {label}" for label in labels])
+    stack = LayerStack.from_trials({"V1": trials}, names)
+    stack_of_runs = LayerStack.from_trials(runs[:, np.newaxis], names)
+    rows = [22, 3, 17, 5, 8, 1]
+    part = stack[rows]
+    shown = [
+        place for row in rows for place in np.flatnonzero(names == stack.stimuli[row])
+    ]
+    (expected,) = noise_ceiling(part, runs=runs[shown], random_state=0)
+    for given in (stack_of_runs, stack_of_runs[rows], stack_of_runs[::-1]):
+        (found,) = noise_ceiling(part, runs=given, random_state=0)
+        np.testing.assert_array_equal(found, expected)
+    (unlike,) = noise_ceiling(part, random_state=0)
+    assert not np.allclose(unlike, expected)
+    scores = [np.full(60, 0.3)]
+    corrected = corrected_scores(
+        scores, part, threshold=0.01, runs=stack_of_runs, random_state=0
+    )
+    kept = expected >= 0.01
+    np.testing.assert_allclose(corrected.corrected[0][kept], 0.3 / expected[kept])
+
+
+def test_runs_that_do_not_fit_are_errors():
+    trials, labels, runs, _ = drifting_trials(n_stimuli=10, n_units=2)
+    stack = LayerStack.from_trials([trials], labels)
+    column = runs[:, np.newaxis]
+    masked = np.ma.array(runs, mask=runs == 1)
+    two_units = np.column_stack([runs, runs])
+    for given, message in (
+        (runs[:-1], "`runs` has 79 runs, but .* layer 0 has 80 trials"),
+        (np.zeros(80), "0 of 10 stimuli is shown in two runs"),
+        (masked, "`runs` has masked entries"),
+        (np.where(runs == 1, np.nan, runs), "missing"),
+        (LayerStack([column]), "must have one unit, the number of the run, and trials"),
+        (LayerStack.from_trials(two_units, labels), "must have one unit"),
+        (
+            LayerStack.from_trials(column, labels)[:9],
+            "`runs` has no stimulus 9, which is one of",
+        ),
+        (
+            LayerStack.from_trials(column[:-3], labels[:-3]),
+            "`runs` has 7 trials of the stimulus in row 7",
+        ),
+        (
+            LayerStack.from_trials(column, labels)[:9].with_stimuli(None),
+            "has 9 rows and .* 10",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            noise_ceiling(stack, runs=given)
+    with pytest.raises(ValueError, match="`runs` is a stack, but `repeats` has no tri"):
+        noise_ceiling(trials, labels, runs=LayerStack.from_trials(column, labels))
+    with pytest.raises(ValueError, match="one run for each repeat"):
+        noise_ceiling(trials.reshape(8, 10, 2), runs=runs)
+    with pytest.raises(ValueError, match="give a stack with trials as `ceilings`"):
+        corrected_scores([0.5], [0.5], threshold=0.1, runs=[1, 2])
+
+
+# -- intervals -----------------------------------------------------------------------
+
+
+def test_ceilings_are_the_same_with_an_interval():
+    _, repeats = simulate(3, n_stimuli=30)
+    trials, labels = repeats.reshape(90, -1), np.tile(np.arange(30), 3)
+    stack = LayerStack.from_trials({"a": trials[:, :50], "b": trials[:, 50:]}, labels)
+    nested = LayerStack({"brain": stack})
+    for given in (stack, nested):
+        expected = noise_ceiling(given, random_state=0)
+        ceilings, intervals = noise_ceiling(
+            given, random_state=0, return_interval=True, n_resamples=10
+        )
+        layers, ends = (
+            (side[0] if given is nested else side) for side in (ceilings, intervals)
+        )
+        wanted = expected[0] if given is nested else expected
+        for layer, same, (low, high) in zip(layers, wanted, ends, strict=True):
+            np.testing.assert_array_equal(layer, same)
+            assert low.shape == high.shape == layer.shape
+            assert ((low <= layer) & (layer <= high)).all()
+
+
+def test_the_interval_is_the_bootstrap_over_stimuli():
+    _, repeats = simulate(2, n_stimuli=60)
+    repeats = repeats[:, :, [0, 45, 90]]
+    _, interval = noise_ceiling(
+        repeats,
+        n_halves=1,
+        random_state=0,
+        return_interval=True,
+        confidence_level=0.8,
+        n_resamples=4000,
+    )
+    rng = np.random.default_rng(1)
+    drawn = [rng.integers(60, size=60) for _ in range(4000)]
+    r = np.array([perfect_scores(*(side[rows] for side in repeats)) for rows in drawn])
+    half_width = t.ppf(0.9, 58) * np.arctanh(r).std(axis=0)
+    z = np.arctanh(perfect_scores(*repeats))
+    ends = np.tanh([z - half_width, z + half_width])
+    expected = np.sqrt(spearman_brown(np.clip(ends, 0, 1), 2))
+    # The deviation of 4,000 draws has a relative error of about .011.
+    np.testing.assert_allclose(interval, expected, atol=0.01)
+
+
+def test_intervals_cover_the_true_ceiling():
+    truth = 1 / np.sqrt(1 + DEVIATIONS**2 / 4)
+    covered = []
+    for seed in range(3):
+        _, repeats = simulate(4, n_stimuli=80, seed=seed)
+        _, (low, high) = noise_ceiling(
+            repeats,
+            n_halves=20,
+            random_state=0,
+            return_interval=True,
+            n_resamples=200,
+        )
+        covered.append((low <= truth) & (truth <= high))
+    # Of 360 units; the deviation of the share is .012.
+    assert 0.90 < np.mean(covered) < 0.99
+
+
+def test_units_without_signal_have_ceilings_above_zero_and_intervals_from_zero():
+    noise = np.random.default_rng(0).normal(size=(4, 100, 300))
+    ceilings, (low, _) = noise_ceiling(
+        noise, random_state=0, return_interval=True, n_resamples=200
+    )
+    # What the documentation says of 100 stimuli and four repeats.
+    assert ceilings.mean() == pytest.approx(0.16, abs=0.03)
+    assert np.mean(ceilings >= 0.3) == pytest.approx(0.28, abs=0.09)
+    assert np.mean(low > 0) < 0.06
+
+
+def test_units_without_noise_have_an_interval_at_one():
+    signal = np.random.default_rng(0).normal(size=(20, 3))
+    _, interval = noise_ceiling(np.stack([signal] * 3), return_interval=True)
+    np.testing.assert_allclose(interval, 1, atol=1e-5)
+
+
+def test_constant_units_have_no_interval():
+    _, repeats = simulate(3, n_stimuli=30)
+    repeats[:, :, 2] = 0.1
+    _, interval = noise_ceiling(repeats, return_interval=True, n_resamples=20)
+    assert np.isnan(interval[:, 2]).all()
+    assert not np.isnan(np.delete(interval, 2, axis=1)).any()
+
+
+# -- masked arrays, and the ratio of means -------------------------------------------
+
+
+def test_masked_scores_ceilings_and_ratios_are_errors():
+    masked = np.ma.array([0.5, 0.6], mask=[False, True])
+    for arguments, name in (
+        ((masked, [0.5, 0.6]), "unit_scores"),
+        (([0.5, 0.6], masked), "ceilings"),
+        (([[0.1], masked], [[0.5], [0.5, 0.6]]), "unit_scores`, layer 1"),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}.* has masked entries"):
+            corrected_scores(*arguments, threshold=0.1)
+    with pytest.raises(ValueError, match="`ncsnr` has masked entries"):
+        ceiling_from_ncsnr(masked, 3)
+    with pytest.raises(ValueError, match="`n_repeats` has masked entries"):
+        ceiling_from_ncsnr(0.5, np.ma.array([1, 2], mask=[True, False]))
+    unmasked = np.ma.array([0.5, 0.6], mask=False)
+    assert corrected_scores(unmasked, unmasked, threshold=0.1).corrected_mean == 1
+
+
+def test_the_ratio_of_means_is_of_the_units_kept_and_layers_count_alike():
+    scores = corrected_scores(
+        [[0.4, 0.2, 0.3, np.nan], [0.3]],
+        [[0.8, 0.4, 0.1, 0.9], [0.5]],
+        threshold=0.3,
+    )
+    assert scores.ratio_of_means == pytest.approx((0.6 / 1.2 + 0.3 / 0.5) / 2)
+    nested = corrected_scores([[[0.4], [0.2]]], [[[0.8], [0.8]]], threshold=0.3)
+    assert nested.ratio_of_means == pytest.approx((0.5 + 0.25) / 2)
+
+
+def test_the_ratio_of_means_varies_less_than_the_mean_of_ratios():
+    # A model that holds .7 of the signal; units from none to twice the noise.
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        size = np.repeat([0.0, 0.3, 2.0], 20)
+        signal = rng.normal(size=(60, 60))
+        repeats = size * signal + rng.normal(size=(4, 60, 60))
+        model = 0.7 * signal + np.sqrt(0.51) * rng.normal(size=(60, 60))
+        scores = perfect_scores(model, repeats.mean(axis=0))
+        ceilings = noise_ceiling(repeats, n_halves=10, random_state=0)
+        corrected = corrected_scores(scores, ceilings, threshold=0.05)
+        found.append((corrected.ratio_of_means, corrected.corrected_mean))
+    ratio, mean = np.std(found, axis=0)
+    assert ratio < 0.6 * mean

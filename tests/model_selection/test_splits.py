@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.model_selection import cross_validate
@@ -118,3 +119,29 @@ def test_three_parts_need_equal_rows():
         train_validation_test_split()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         train_validation_test_split(np.zeros((10, 2)), np.zeros(9))
+
+
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_repeats_are_kept_in_one_part_by_their_labels(labelled):
+    values = np.random.default_rng(0).normal(size=(60, 4))
+    stimuli = np.repeat(np.arange(20), 3)
+    sides = [LayerStack([values]), LayerStack([values])]
+    sides[labelled] = LayerStack([values], stimuli=stimuli)
+    parts = train_validation_test_split(*sides, random_state=0)[3 * labelled :][:3]
+    found = [set(part.stimuli.tolist()) for part in parts]
+    assert sum(map(len, found)) == 20
+    assert all(
+        len(part) == 3 * len(names) for part, names in zip(parts, found, strict=True)
+    )
+
+
+def test_parts_of_labelled_frames_keep_their_labels():
+    values = np.random.default_rng(0).normal(size=(30, 4))
+    frame = pd.DataFrame(values, index=[f"image {row}" for row in range(30)])
+    with pytest.raises(ValueError, match="in input 0 and 'image 29' in input 1"):
+        train_validation_test_split({"V1": frame}, {"V1": frame[::-1]})
+    parts = train_validation_test_split({"V1": frame}, {"V4": frame}, random_state=0)
+    for first, second in zip(parts[:3], parts[3:], strict=True):
+        assert first.stimuli.tolist() == second.stimuli.tolist()
+    with pytest.raises(TypeError, match=r"np\.load"):
+        train_validation_test_split("responses.npy")

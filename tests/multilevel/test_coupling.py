@@ -1,13 +1,15 @@
 """The outer problem: which layer corresponds to which, given the costs of all pairs."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
-from skmot import FunctionComparison, MultiLevelOT
+from skmot import FunctionComparison, MultiLevelOT, MultiLevelOTRotation
 from tests import reference
 from tests.networks import random_networks, rows
 
-STRATEGIES = ["transport", "single_best", "pairwise_best", "permuted"]
+STRATEGIES = ["transport", "single_best", "pairwise_best", "permuted", "uniform"]
 TRAIN, TEST = slice(0, 45), slice(45, 60)
 
 
@@ -126,6 +128,30 @@ def test_costs_that_differ_by_rounding_only_are_ties():
         np.testing.assert_array_equal(plain.inverse_coupling_, other.inverse_coupling_)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4), (4, 3), (5, 5)])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-12, 0), (1e12, 0), (0, 1)])
+def test_uniform_takes_every_counterpart_alike(shape, scale, offset):
+    costs = scale * np.random.default_rng(0).normal(size=shape) + offset
+    mot = couple(costs, strategy="uniform")
+    for coupling in (mot.coupling_, mot.inverse_coupling_):
+        np.testing.assert_allclose(coupling, np.full(shape, 1 / costs.size), rtol=1e-14)
+    assert mot.coupling_ is not mot.inverse_coupling_
+    np.testing.assert_array_equal(mot.layer_costs_, costs)
+    assert mot.cost_ == pytest.approx(costs.mean(), rel=1e-12, abs=1e-12 * scale)
+    assert mot.duality_gap_ == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (5, 3)])
+def test_the_cost_of_uniform_is_the_mean_cost_over_all_permutations(shape):
+    costs = np.random.default_rng(1).normal(size=shape)
+    plan = couple(costs).coupling_
+    permuted = [
+        np.sum(plan[list(order)] * costs) for order in permutations(range(shape[0]))
+    ]
+    uniform = couple(costs, strategy="uniform")
+    assert uniform.cost_ == pytest.approx(np.mean(permuted), rel=1e-12)
+
+
 # -- costs of networks -----------------------------------------------------------------
 
 
@@ -232,6 +258,75 @@ def test_swapping_the_sides_transposes_the_couplings(strategy, depths):
     )
 
 
+@pytest.mark.parametrize("kind", [MultiLevelOT, MultiLevelOTRotation])
+def test_uniform_keeps_the_unit_plans_and_averages_all_counterparts(kind):
+    X, y, held_out_X, held_out_y = split()
+    plain = kind(random_state=0).fit(X, y)
+    uniform = kind(strategy="uniform", random_state=0).fit(X, y)
+    np.testing.assert_array_equal(uniform.layer_costs_, plain.layer_costs_)
+    assert uniform.cost_ == pytest.approx(plain.layer_costs_.mean())
+    pairs = plain.inner_
+    for m, layer in enumerate(uniform.predict(held_out_X)):
+        parts = [pairs[s][m].predict(held_out_X[s]) for s in range(3)]
+        np.testing.assert_allclose(layer, np.mean(parts, axis=0), atol=1e-10)
+    for s, layer in enumerate(uniform.inverse_predict(held_out_y)):
+        parts = [pairs[s][m].inverse_predict(held_out_y[m]) for m in range(4)]
+        np.testing.assert_allclose(layer, np.mean(parts, axis=0), atol=1e-10)
+    held_out = [
+        pairs[s][m].held_out_cost(held_out_X[s], held_out_y[m])
+        for s, m in np.ndindex(3, 4)
+    ]
+    found = uniform.held_out_cost(held_out_X, held_out_y)
+    assert found == pytest.approx(np.mean(held_out), rel=1e-12)
+
+
+def repetitions(n_layers, noise, n_stimuli=4000, seed=0):
+    """Two networks whose layers all show the same signals, each with its own noise."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(n_stimuli, 15))
+    return [
+        [signal + noise * rng.normal(size=signal.shape) for _ in range(n_layers)]
+        for _ in range(2)
+    ]
+
+
+def test_a_score_rewards_averages_as_the_formula_says_and_a_cost_does_not():
+    # A unit has variance 1 of signal and 1 of noise: a counterpart correlates r = 1/2
+    # with it, and rho = 1/2 with another counterpart.
+    n_layers, r, rho = 4, 0.5, 0.5
+    X, y = repetitions(n_layers, noise=1.0)
+    training, held_out = slice(0, 2000), slice(2000, 4000)
+    scores, costs = {}, {}
+    for strategy in ("transport", "uniform"):
+        mot = MultiLevelOT(strategy=strategy).fit(rows(X, training), rows(y, training))
+        scores[strategy] = mot.score(rows(X, held_out), rows(y, held_out))
+        costs[strategy] = mot.held_out_cost(rows(X, held_out), rows(y, held_out))
+    # A correlation of 2000 stimuli has a standard error of .02; the means are over 60
+    # units.
+    assert scores["transport"] == pytest.approx(r, abs=0.02)
+    expected = r * np.sqrt(n_layers / (1 + (n_layers - 1) * rho))
+    assert scores["uniform"] == pytest.approx(expected, abs=0.02)
+    assert costs["transport"] == pytest.approx(1 - r, abs=0.02)
+    assert costs["uniform"] == pytest.approx(1 - r, abs=0.02)
+
+
+def test_uniform_does_not_win_where_each_layer_shows_something_else():
+    rng = np.random.default_rng(0)
+    X = list(rng.normal(size=(4, 400, 15)))
+    y = [layer[:, ::-1] + rng.normal(size=layer.shape) for layer in X]
+    training, held_out = slice(0, 300), slice(300, 400)
+    fits = [
+        MultiLevelOT(strategy=strategy).fit(rows(X, training), rows(y, training))
+        for strategy in ("transport", "uniform")
+    ]
+    transport, uniform = (
+        fit.score(rows(X, held_out), rows(y, held_out)) for fit in fits
+    )
+    # One counterpart of four correlates 1 / sqrt(2), the others 0: half of it is left.
+    assert transport == pytest.approx(np.sqrt(0.5), abs=0.05)
+    assert uniform == pytest.approx(np.sqrt(0.5) / 2, abs=0.05)
+
+
 def test_a_planted_layer_order_is_found_by_transport_and_not_by_pairwise_best():
     # The first source layer holds, clearly, what all target layers share; the others
     # hold noisily what they share with their own counterpart only. One by one every
@@ -270,3 +365,28 @@ def test_copies_of_layers_do_not_break_the_law_of_swapping(strategy):
         back = MultiLevelOT(strategy=strategy).fit(target, source)
         np.testing.assert_array_equal(forth.coupling_.T, back.inverse_coupling_)
         np.testing.assert_array_equal(forth.inverse_coupling_.T, back.coupling_)
+
+
+def coupling_of_costs(costs):
+    """Return the coupling of layers with the given costs."""
+    random = np.random.default_rng(0)
+    source, target = (
+        [1e3 * index + random.normal(size=(10, 1)) for index in range(n)]
+        for n in costs.shape
+    )
+
+    def look_up(X, Y):
+        return costs[round(X.mean() / 1e3), round(Y.mean() / 1e3)]
+
+    return MultiLevelOT(FunctionComparison(look_up)).fit(source, target).coupling_
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e7, 1e12])
+@pytest.mark.parametrize("n_layers", [(6, 6), (4, 7)])
+def test_one_large_cost_does_not_hide_the_others(factor, n_layers):
+    costs = np.random.default_rng(0).random(n_layers)
+    # However large its cost is, the pair is in no good plan.
+    costs[0, 1] = 100
+    expected = coupling_of_costs(costs)
+    costs[0, 1] = 100 * factor
+    np.testing.assert_array_equal(coupling_of_costs(costs), expected)

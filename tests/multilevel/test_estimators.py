@@ -4,26 +4,33 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, is_regressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneOut
 from sklearn.utils import get_tags
 
 from skmot import (
     CKA,
+    RSA,
     LayerStack,
+    LinearPredictivity,
     MultiLevelOT,
     MultiLevelOTRotation,
     RotationMatching,
+    SemiMatching,
     SoftMatching,
 )
 from skmot.exceptions import DeadUnitWarning
+from skmot.model_selection import StimulusKFold
+from skmot.scaling import estimate
 from tests import reference
+from tests.libraries import HOMES, home_at, to_host
 from tests.multilevel.fits import trajectories
 from tests.networks import random_networks, rows
 
-STRATEGIES = ["transport", "single_best", "pairwise_best", "permuted"]
+STRATEGIES = ["transport", "single_best", "pairwise_best", "permuted", "uniform"]
 TRAIN, TEST = slice(0, 45), slice(45, 60)
 
 
@@ -96,6 +103,47 @@ def test_reconstructions_weigh_inner_predictions_by_the_coupling(strategy):
     ):
         np.testing.assert_allclose(layer, slow_layer, atol=1e-8)
     assert mot.cost_ == pytest.approx(np.sum(mot.coupling_ * slow.costs), abs=1e-9)
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_uniform_works_on_arrays_of_other_libraries(library):
+    home = home_at(library)
+    X, y, held_out_X, held_out_y = split()
+    plain = MultiLevelOT(strategy="uniform").fit(X, y)
+    with config_context(array_api_dispatch=True):
+        moved = MultiLevelOT(strategy="uniform").fit(home.layers(X), home.layers(y))
+        held_out = home.layers(held_out_X), home.layers(held_out_y)
+        assert moved.score(*held_out) == pytest.approx(
+            plain.score(held_out_X, held_out_y), abs=1e-9
+        )
+        assert moved.held_out_cost(*held_out) == pytest.approx(
+            plain.held_out_cost(held_out_X, held_out_y), abs=1e-9
+        )
+    for name in ("coupling_", "inverse_coupling_"):
+        assert home.has(getattr(moved, name))
+        np.testing.assert_array_equal(
+            to_host(getattr(moved, name)), np.full((3, 4), 1 / 12)
+        )
+    assert moved.cost_ == pytest.approx(plain.cost_, abs=1e-9)
+
+
+def test_uniform_takes_the_pairs_that_transport_takes():
+    X, y, *_ = split()
+    for kind in (MultiLevelOT, MultiLevelOTRotation):
+        plain, uniform = (
+            estimate(kind(strategy=strategy), X, y)
+            for strategy in ("transport", "uniform")
+        )
+        assert uniform.n_pairs == plain.n_pairs == 12
+
+
+def test_uniform_draws_nothing():
+    X, y, *_ = split()
+    first, second = (
+        MultiLevelOT(strategy="uniform", random_state=seed).fit(X, y)
+        for seed in (0, np.random.RandomState(1))
+    )
+    np.testing.assert_array_equal(first.coupling_, second.coupling_)
 
 
 # -- laws ------------------------------------------------------------------------------
@@ -320,6 +368,37 @@ def test_an_inner_estimator_without_a_map_leaves_a_cost_and_a_coupling():
     assert is_regressor(MultiLevelOT())
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        CostOnly(),
+        MeanDifference(),
+        CKA(),
+        RSA(),
+        SemiMatching(),
+        LinearPredictivity(random_state=0),
+    ],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_uniform_is_above_any_inner_estimator(inner):
+    X, y, held_out_X, held_out_y = split()
+    plain = MultiLevelOT(inner).fit(X, y)
+    uniform = MultiLevelOT(inner, strategy="uniform").fit(X, y)
+    assert uniform.cost_ == pytest.approx(plain.layer_costs_.mean())
+    assert hasattr(uniform, "predict") == hasattr(plain, "predict")
+    if hasattr(plain, "predict"):
+        parts = [plain.inner_[s][2].predict(held_out_X[s]) for s in range(3)]
+        found = uniform.predict(held_out_X)[2]
+        np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-10)
+    if hasattr(inner, "held_out_cost"):
+        costs = [
+            plain.inner_[s][m].held_out_cost(held_out_X[s], held_out_y[m])
+            for s, m in np.ndindex(3, 4)
+        ]
+        found = uniform.held_out_cost(held_out_X, held_out_y)
+        assert found == pytest.approx(np.mean(costs))
+
+
 def test_an_inner_estimator_without_a_cost_is_an_error():
     X, y, *_ = split()
     with pytest.raises(TypeError, match="Ridge learned no `cost_`"):
@@ -380,6 +459,18 @@ def test_a_level_more_reconstructs_networks_from_networks():
         scores.append(reference.score(rows(y[n], TEST), expected))
     assert mot.score(stack_X[TEST], stack_y[TEST]) == pytest.approx(np.mean(scores))
     np.testing.assert_allclose(mot.layer_scores(stack_X[TEST], stack_y[TEST]), scores)
+
+
+def test_uniform_couples_networks_as_it_couples_layers():
+    X, y = trajectories()
+    costs = np.array([[reference.SlowMultiLevelOT(a, b).cost for b in y] for a in X])
+    above = MultiLevelOT(MultiLevelOT(), strategy="uniform").fit(X, y)
+    np.testing.assert_allclose(above.coupling_, np.full((3, 2), 1 / 6), atol=1e-15)
+    assert above.cost_ == pytest.approx(costs.mean(), abs=1e-9)
+    below = MultiLevelOT(MultiLevelOT(strategy="uniform")).fit(X, y)
+    means = [[reference.SlowMultiLevelOT(a, b).costs.mean() for b in y] for a in X]
+    np.testing.assert_allclose(below.layer_costs_, means, atol=1e-9)
+    assert below.cost_ == pytest.approx(reference.transport(means)[1], abs=1e-9)
 
 
 def test_a_plain_matching_takes_each_network_as_one_population():
@@ -488,6 +579,149 @@ def test_levels_of_networks_read_held_out_costs_too():
     assert np.isfinite(one.held_out_cost(stack_X, stack_y))
 
 
+def test_the_cost_of_uniform_is_the_mean_of_held_out_costs_too():
+    X, y, *_ = split()
+    plain = MultiLevelOT(cost_cv=3).fit(X, y)
+    uniform = MultiLevelOT(cost_cv=3, strategy="uniform").fit(X, y)
+    np.testing.assert_array_equal(uniform.layer_costs_, plain.layer_costs_)
+    assert uniform.cost_ == pytest.approx(plain.layer_costs_.mean())
+
+
+# -- rows that repeat a stimulus -------------------------------------------------------
+
+
+def unrelated_subjects(labels="both"):
+    """Two subjects that share nothing, and were shown each of 40 images three times."""
+    rng = np.random.default_rng(0)
+    images = np.repeat([f"image {number}" for number in range(40)], 3)
+    sides = []
+    for side in ("source", "target"):
+        layers = []
+        for _ in range(2):
+            signal = np.repeat(rng.normal(size=(40, 60)), 3, axis=0)
+            layers.append(signal + 0.3 * rng.normal(size=signal.shape))
+        stimuli = images if labels in (side, "both") else None
+        sides.append(LayerStack(layers, stimuli=stimuli))
+    return sides
+
+
+def stimulus_folds(n_splits):
+    return list(GroupKFold(n_splits).split(np.zeros(120), groups=np.arange(120) // 3))
+
+
+def level_with(cost_cv, n_levels=1, kind=MultiLevelOT, **settings):
+    """Return the level that splits, below further levels."""
+    mot = kind(cost_cv=cost_cv, **settings)
+    for _ in range(n_levels - 1):
+        mot = MultiLevelOT(mot)
+    return mot
+
+
+def test_repeats_on_both_sides_of_a_fold_would_make_unrelated_subjects_alike():
+    # This is what the check below is there for.
+    X, y = unrelated_subjects(labels="none")
+    torn = KFold(5, shuffle=True, random_state=0)
+    assert MultiLevelOT(cost_cv=torn).fit(X, y).cost_ < 0.85
+    # With nothing in common, held-out correlations are 0 on average. Over 5 folds of
+    # 8 images and 60 pairs, their mean has a standard error of about .05.
+    X, y = unrelated_subjects()
+    assert MultiLevelOT(cost_cv=5).fit(X, y).cost_ == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 3])
+@pytest.mark.parametrize("labels", ["source", "target", "both"])
+def test_a_number_of_folds_keeps_equal_labels_together(labels, n_levels):
+    X, y = unrelated_subjects(labels)
+    bare = unrelated_subjects("none")
+    found = level_with(4, n_levels).fit(X, y)
+    expected = level_with(stimulus_folds(4), n_levels).fit(*bare)
+    np.testing.assert_allclose(found.layer_costs_, expected.layer_costs_, atol=1e-12)
+    torn = level_with(4, n_levels).fit(*bare)
+    assert abs(torn.layer_costs_ - found.layer_costs_).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "cost_cv", [StimulusKFold(4), GroupKFold(4), stimulus_folds(4)], ids=repr
+)
+def test_splitters_that_keep_equal_labels_together_are_taken(cost_cv):
+    X, y = unrelated_subjects("target")
+    np.testing.assert_allclose(
+        MultiLevelOT(cost_cv=cost_cv).fit(X, y).layer_costs_,
+        MultiLevelOT(cost_cv=4).fit(X, y).layer_costs_,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("labels", ["source", "target"])
+@pytest.mark.parametrize(
+    "mot",
+    [
+        level_with(KFold(5, shuffle=True, random_state=0)),
+        level_with(KFold(7), kind=MultiLevelOTRotation, max_iter=1),
+        level_with([(np.arange(61), np.arange(61, 120))]),
+        level_with(KFold(7), n_levels=2),
+        level_with(KFold(7), n_levels=3),
+        MultiLevelOT(MultiLevelOT(cost_cv=KFold(7)), cost_cv=2),
+    ],
+    ids=["shuffled", "rotation", "listed", "two levels", "three levels", "both levels"],
+)
+def test_folds_that_separate_equal_labels_are_refused(mot, labels):
+    X, y = unrelated_subjects(labels)
+    message = r"`cost_cv` has rows of \d+ group\(s\), such as 'image \d+' \(row \d+\)"
+    with pytest.raises(ValueError, match=message) as error:
+        mot.fit(X, y)
+    for remedy in ("cost_cv=StimulusKFold()", "LayerStack.from_trials", "with_stimuli"):
+        assert remedy in str(error.value)
+
+
+def test_labels_of_nested_stacks_are_read_too():
+    bare = [
+        LayerStack([LayerStack([layer]) for layer in side.layers])
+        for side in unrelated_subjects("none")
+    ]
+    X, y = (stack.with_stimuli(np.arange(120) // 3) for stack in bare)
+    with pytest.raises(ValueError, match="`cost_cv` has rows of"):
+        MultiLevelOT(MultiLevelOT(cost_cv=KFold(7))).fit(X, y)
+    np.testing.assert_allclose(
+        MultiLevelOT(MultiLevelOT(cost_cv=4)).fit(X, y).layer_costs_,
+        MultiLevelOT(MultiLevelOT(cost_cv=stimulus_folds(4))).fit(*bare).layer_costs_,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_averages_over_trials_can_be_split_anyhow(n_jobs):
+    averaged = [
+        LayerStack.from_trials(list(side.layers), stimuli=side.stimuli)
+        for side in unrelated_subjects()
+    ]
+    mot = MultiLevelOT(cost_cv=KFold(5, shuffle=True, random_state=0), n_jobs=n_jobs)
+    assert mot.fit(*averaged).cost_ == pytest.approx(1, abs=0.15)
+
+
+def test_labels_that_do_not_repeat_change_no_fold():
+    X, y, *_ = split()
+    labelled = [LayerStack(side, stimuli=np.arange(45)[::-1]) for side in (X, y)]
+    np.testing.assert_array_equal(
+        MultiLevelOT(cost_cv=3).fit(*labelled).layer_costs_,
+        MultiLevelOT(cost_cv=3).fit(X, y).layer_costs_,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cost_cv", "message"),
+    [
+        ([(np.arange(30), np.arange(29, 45))], "`cost_cv` has row 29 both in training"),
+        (LeaveOneOut(), r"Split 0 of `cost_cv` holds out 1 row\(s\)"),
+    ],
+    ids=["overlap", "one row"],
+)
+def test_folds_on_which_no_cost_is_held_out_are_refused(cost_cv, message):
+    X, y, *_ = split()
+    with pytest.raises(ValueError, match=message):
+        MultiLevelOT(cost_cv=cost_cv).fit(X, y)
+
+
 def test_an_inner_estimator_that_reads_no_other_stimuli_is_named():
     X, y, *_ = split()
     with pytest.raises(TypeError, match="MeanDifference has no `held_out_cost"):
@@ -557,7 +791,7 @@ def test_folds_that_can_be_read_only_once_are_refused():
     listed = MultiLevelOT(cost_cv=list(KFold(4).split(np.zeros(60))))
     first = listed.fit(X, y).cost_
     assert listed.fit(X, y).cost_ == first
-    with pytest.raises(ValueError, match=r"`cost_cv` has no folds"):
+    with pytest.raises(ValueError, match=r"`cost_cv` makes no split"):
         MultiLevelOT(cost_cv=[]).fit(X, y)
 
 
@@ -576,7 +810,7 @@ def test_folds_of_every_level_must_be_there_for_the_next_fit(once):
     ):
         with pytest.raises(ValueError, match=r"`cost_cv` is an iterator"):
             mot.fit(X, y)
-    with pytest.raises(ValueError, match=r"`cost_cv` has no folds"):
+    with pytest.raises(ValueError, match=r"`cost_cv` makes no split"):
         MultiLevelOT(MultiLevelOT(cost_cv=())).fit(X, y)
 
 

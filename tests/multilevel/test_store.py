@@ -134,7 +134,7 @@ def test_no_other_kind_of_place_is_taken():
 @pytest.mark.parametrize("cost_cv", [None, 2])
 def test_a_search_over_strategies_solves_each_pair_once_a_fold(tmp_path, fits, cost_cv):
     X, y = (LayerStack(side) for side in random_networks())
-    strategies = ["transport", "single_best", "pairwise_best", "permuted"]
+    strategies = ["transport", "single_best", "pairwise_best", "permuted", "uniform"]
     search = GridSearchCV(
         mot_of(cost_cv=cost_cv, memory=str(tmp_path), random_state=0),
         {"strategy": strategies},
@@ -231,6 +231,35 @@ def test_other_folds_are_fitted_anew(tmp_path, fits):
     for cost_cv in (2, KFold(2), KFold(3), KFold(2, shuffle=True, random_state=0)):
         mot_of(cost_cv=cost_cv, memory=str(tmp_path)).fit(X, y)
     assert len(fits) == 12 * (1 + 2 + 3 + 2)
+
+
+def test_folds_of_networks_are_told_apart_by_their_repeated_labels(tmp_path, fits):
+    # The folds of the level below depend on which rows repeat a stimulus.
+    X, y = trajectories(2, 1)
+    mot = MultiLevelOT(mot_of(cost_cv=2), memory=str(tmp_path))
+    labels = [None, np.arange(60) // 2, np.arange(60) % 30, np.arange(60)]
+    costs = []
+    for stimuli in labels:
+        stacks = LayerStack(X, stimuli=stimuli), LayerStack(y)
+        costs.append(mot.fit(*stacks).layer_costs_)
+        plain = clone(mot).set_params(memory=None).fit(*stacks)
+        np.testing.assert_array_equal(costs[-1], plain.layer_costs_)
+        fits.clear()
+        again = clone(mot).fit(*stacks)
+        np.testing.assert_array_equal(costs[-1], again.layer_costs_)
+        assert not fits
+    assert not np.allclose(costs[1], costs[2])
+    # Labels that do not repeat leave the folds as they are without labels.
+    np.testing.assert_array_equal(costs[0], costs[3])
+
+
+def test_uniform_needs_no_seed_to_be_kept(tmp_path, fits):
+    X, y = random_networks()
+    mot = mot_of(strategy="uniform", memory=str(tmp_path))
+    MultiLevelOT(mot, memory=str(tmp_path)).fit([X], [y])
+    assert len(fits) == 12
+    MultiLevelOT(mot, memory=str(tmp_path)).fit([X], [y])
+    assert len(fits) == 12
 
 
 def test_networks_of_a_trajectory_are_kept_at_either_level(tmp_path, fits):

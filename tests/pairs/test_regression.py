@@ -194,6 +194,7 @@ def test_both_directions_are_those_of_a_clone_fitted_by_hand(regressor, n, k):
         check_is_fitted(fitted)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
 @pytest.mark.parametrize("regressor", REGRESSORS, ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize(("fraction", "size"), [(0.125, 5), (0.3, 12), (0.01, 2)])
 def test_the_cost_is_that_of_the_validation_part(regressor, fraction, size):
@@ -433,10 +434,41 @@ def test_too_few_validation_stimuli_are_told_once_a_fit(n_jobs):
         linear_predictivity_score(*layers, random_state=0)
 
 
-def test_enough_validation_stimuli_or_no_choice_are_no_warning():
+def test_enough_validation_stimuli_or_a_score_without_a_choice_are_no_warning():
     layers = few_stimuli(40, n_layers=2)
     LinearPredictivity(random_state=0).fit(*layers)
     few = [layer[:16] for layer in layers]
-    LinearPredictivity(alphas=[1.0], random_state=0).fit(*few)
-    RegressorMapping(random_state=0).fit(*few)
     linear_predictivity_score(*few, alphas=[1.0], random_state=0)
+    # Costs are correlations too.
+    with pytest.warns(UserWarning, match=TOO_FEW):
+        RegressorMapping(random_state=0).fit(*few)
+
+
+def unrelated_subjects():
+    """Return two subjects that saw 60 images three times and share nothing."""
+    random = np.random.default_rng(0)
+    for _ in range(2):
+        signal = np.repeat(random.normal(size=(60, 40)), 3, axis=0)
+        trials = signal + 0.7 * random.normal(size=signal.shape)
+        yield LayerStack([trials], stimuli=np.repeat(np.arange(60), 3))
+
+
+def test_repeats_stay_in_one_part_of_the_validation():
+    X, y = unrelated_subjects()
+    ridge = LinearPredictivity(random_state=0)
+    for estimator in (ridge, MultiLevelOT(ridge), MultiLevelOT(ridge, cost_cv=4)):
+        assert estimator.fit(X, y).cost_ > 0.9
+        # Labels of one side are enough.
+        assert estimator.fit(X, y.with_stimuli(None)).cost_ > 0.9
+    assert linear_predictivity_score(X, y, random_state=0) < 0.1
+    # Without labels, repeats are on both sides.
+    assert ridge.fit(*(side.with_stimuli(None) for side in (X, y))).cost_ < 0.7
+
+
+def test_solutions_on_disk_know_which_rows_are_repeats(tmp_path):
+    X, y = unrelated_subjects()
+    mot = MultiLevelOT(LinearPredictivity(random_state=0), memory=tmp_path)
+    torn = mot.fit(*(side.with_stimuli(None) for side in (X, y))).cost_
+    assert mot.fit(X, y).cost_ > torn + 0.2
+    unique = [side.with_stimuli(range(180)) for side in (X, y)]
+    assert mot.fit(*unique).cost_ == torn

@@ -1,13 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot.exceptions import RowNumberWarning
 from skmot.metrics import noise_ceiling
 from skmot.preprocessing import (
     FiniteUnitSelector,
+    LayerwiseTransformer,
     ReliabilitySelector,
     TransformedTargetLayers,
     UnitSubsampler,
@@ -148,6 +152,47 @@ def test_constant_units_are_never_kept():
     layer[:, 2] = 0.1
     stack = LayerStack([layer], stimuli=trials.stimuli)
     assert 2 not in ReliabilitySelector(-1.0).fit(stack).units_[0]
+
+
+def test_halves_of_runs_do_not_select_units_that_drift():
+    # The first two units have a signal, all have noise that a run shares.
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(60, 6)) * [1, 1, 0, 0, 0, 0]
+    drift = np.repeat(rng.normal(size=(4, 60, 6)), 3, axis=0)
+    trials = (signal + drift + 0.3 * rng.normal(size=drift.shape)).reshape(-1, 6)
+    labels = [f"image {i}" for i in np.tile(np.arange(60), 12)]
+    runs = np.repeat(np.arange(4), 180)
+    X = LayerStack.from_trials({"V1": trials}, labels)
+    stack_of_runs = LayerStack.from_trials(runs[:, np.newaxis], labels)
+    settings = {"threshold": 0.5, "random_state": 0}
+    assert len(ReliabilitySelector(**settings).fit(X).units_[0]) == 6
+    selector = ReliabilitySelector(**settings, runs=stack_of_runs).fit(X[::-1])
+    assert selector.units_[0].tolist() == [0, 1]
+    found = noise_ceiling(X[::-1], runs=stack_of_runs, random_state=0)[0] ** 2
+    np.testing.assert_allclose(selector.reliabilities_[0], found)
+    # Rows that are trials have one run each.
+    rows = LayerStack({"V1": trials}, stimuli=labels)
+    by_row = ReliabilitySelector(**settings, runs=runs).fit(rows)
+    assert by_row.units_[0].tolist() == [0, 1]
+    with pytest.raises(ValueError, match="`runs` is a stack, but X, layer 'V1' has no"):
+        ReliabilitySelector(**settings, runs=stack_of_runs).fit(rows)
+    with pytest.raises(ValueError, match=r"`runs` has 720 runs, but .* 360 trials"):
+        ReliabilitySelector(**settings, runs=runs).fit(X[:30])
+
+
+def test_runs_follow_the_stimuli_through_a_cross_validation():
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(40, 5))
+    trials = np.concatenate([signal + rng.normal(size=(40, 5)) for _ in range(6)])
+    labels, runs = np.tile(np.arange(40), 6), np.repeat(np.arange(3), 80)
+    X = LayerStack.from_trials([trials], labels)
+    stack_of_runs = LayerStack.from_trials(runs[:, np.newaxis], labels)
+    selector = ReliabilitySelector(0.1, runs=stack_of_runs, random_state=0)
+    pipeline = make_pipeline(
+        selector, TransformedTargetLayers(MultiLevelOT(), selector)
+    )
+    scores = cross_validate(pipeline, X, X, cv=KFold(4, shuffle=True, random_state=0))
+    np.testing.assert_allclose(scores["test_score"], 1)
 
 
 def test_what_tells_no_reliability_is_an_error(stack):
@@ -386,3 +431,35 @@ def test_names_of_selected_units_are_compared_with_the_fit(stack):
     fitted = MultiLevelOT(SoftMatching()).fit(X, y)
     with pytest.raises(ValueError, match="unit 0 is 'c', but"):
         fitted.predict(X.select_units({"V1": list("cbefg")}))
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        UnitSubsampler(random_state=0),
+        FiniteUnitSelector(),
+        LayerwiseTransformer(StandardScaler()),
+    ],
+)
+@pytest.mark.parametrize("give", [lambda layer: layer, lambda layer: [layer]])
+def test_pipelines_keep_what_frames_say_of_their_rows(transformer, give):
+    values = np.random.default_rng(0).normal(size=(30, 6))
+    names = [f"image {row}" for row in range(30)]
+    steps = make_pipeline(transformer, SoftMatching())
+    for named in (
+        pd.DataFrame(values, index=names),
+        xr.DataArray(values, coords={"image": names}, dims=("image", "unit")),
+    ):
+        with pytest.raises(ValueError, match=r"row 0 is 'image 0' .* 'image 29'"):
+            steps.fit(give(named), give(named[::-1]))
+        steps.fit(give(named), give(named)).score(give(named), give(named))
+    numbered = pd.DataFrame(values)
+    with pytest.warns(RowNumberWarning):
+        steps.fit(give(numbered), give(numbered[::-1]))
+
+
+def test_selected_columns_keep_their_names():
+    frame = pd.DataFrame(np.eye(4), columns=list("abcd"))
+    frame.iloc[0, 1] = np.nan
+    selected = FiniteUnitSelector().fit_transform(frame)
+    assert selected.unit_names[0].tolist() == ["a", "c", "d"]

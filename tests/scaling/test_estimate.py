@@ -17,6 +17,7 @@ from skmot import (
     RotationMatching,
     SoftMatching,
 )
+from skmot.model_selection import StimulusKFold
 from skmot.scaling import Estimate, estimate, placeholder_layers
 
 PARTS = ["standardisation", "products", "transport", "rotation", "bookkeeping"]
@@ -654,3 +655,12 @@ def test_a_printed_estimate_is_a_table():
         ["wall", "time", "2", "h"],
         ["peak", "memory", "2.5", "GB"],
     ]
+
+
+def test_folds_of_stimuli_are_counted():
+    layers = LayerStack([np.zeros((60, 5))], stimuli=np.repeat(np.arange(20), 3))
+    by_stimulus = MultiLevelOT(cost_cv=StimulusKFold(4))
+    found = estimate(by_stimulus, layers, layers)
+    # The folds of 20 stimuli with three rows each are as large as those of 60 rows.
+    rows = layers.with_stimuli(None)
+    assert found.seconds == estimate(MultiLevelOT(cost_cv=4), rows, rows).seconds
