@@ -7,7 +7,12 @@ import pytest
 from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    ShuffleSplit,
+    TimeSeriesSplit,
+)
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.exceptions import DeadUnitWarning
@@ -473,6 +478,327 @@ def test_bad_masses_are_refused(masses, message):
     X, Y = populations()
     with pytest.raises(ValueError, match=message):
         mass_curve(X, Y, masses)
+
+
+# -- the share of units with a counterpart ---------------------------------------------
+
+MASSES = np.arange(1, 11) / 10
+ONE_SPLIT = ShuffleSplit(1, test_size=0.3, random_state=0)
+
+
+def unrelated(n_stimuli=100, n=10, k=10, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_stimuli, n)), rng.normal(size=(n_stimuli, k))
+
+
+def terms(X, Y, train, test, mass):
+    """Return the plan of a split, and its terms row by row of X and Y held out."""
+    plan = SoftMatching(mass=mass).fit(X[train], Y[train]).coupling_.toarray()
+    x, y = (side[test] - side[test].mean(axis=0) for side in (X, Y))
+    x, y = x / np.linalg.norm(x, axis=0), y / np.linalg.norm(y, axis=0)
+    return plan, x @ plan @ y.T
+
+
+@pytest.mark.parametrize(
+    ("cv", "widening"),
+    [
+        # 1 + 4 x .3, 1 + 9 x .3; nothing in common; one split.
+        (KFold(5), np.sqrt(2.2)),
+        (KFold(10), np.sqrt(3.7)),
+        (TimeSeriesSplit(3), 1.0),
+        (ONE_SPLIT, 1.0),
+    ],
+)
+def test_similarities_are_sums_of_held_out_correlations_and_nulls_permute_rows(
+    cv, widening
+):
+    X, Y = planted(6, 4, n_stimuli=80)
+    curve = mass_curve(X, Y, [0.3, 0.6, 1.0], cv=cv, random_state=0)
+    splits = list(cv.split(X))
+    for column, mass in enumerate([0.3, 0.6, 1.0]):
+        similarities, variances = [], []
+        for train, test in splits:
+            plan, products = terms(X, Y, train, test, mass)
+            correlations = 1 - reference.correlation_distances(X[test], Y[test])
+            similarities.append(np.sum(plan * correlations))
+            # Hoeffding's variance of a sum over permuted rows: rows and columns of
+            # these products sum to 0.
+            variances.append(np.sum(products**2) / (len(test) - 1))
+        assert curve.similarities[column] == pytest.approx(
+            np.mean(similarities), abs=0.02
+        )
+        deviation = widening * np.sqrt(np.sum(variances)) / len(splits)
+        assert curve.null_similarities[:, column].std() == pytest.approx(
+            deviation, rel=0.1
+        )
+    assert curve.split_correlations.mean() * len(splits) == pytest.approx(widening**2)
+
+
+def test_splits_that_share_held_out_rows_depend_on_each_other_by_what_they_share():
+    X, Y = unrelated(n_stimuli=40)
+    train, test = np.arange(30), np.arange(30, 40)
+    curve = mass_curve(X, Y, MASSES, cv=[(train, test), (train, test)])
+    np.testing.assert_allclose(curve.split_correlations, 1.0)
+
+
+@pytest.mark.parametrize("cv", [5, 12, ONE_SPLIT, ShuffleSplit(4, random_state=0)])
+@pytest.mark.parametrize("sizes", [(10, 10), (6, 15)])
+def test_unrelated_units_have_no_counterpart(cv, sizes):
+    X, Y = unrelated(150, *sizes, seed=1)
+    curve = mass_curve(X, Y, MASSES, cv=cv, random_state=0)
+    assert (curve.verdict, curve.share, curve.low) == ("none detected", 0.0, 0.0)
+    assert curve.p_value > 0.05
+    assert np.isnan([curve.corner, curve.high, curve.least_similarity]).all()
+    assert np.isnan(curve.fitted_similarities).all()
+    assert "No counterparts were detected" in str(curve)
+    assert "does not show that there are none" in str(curve)
+
+
+@pytest.mark.parametrize("cv", [5, 12, ONE_SPLIT, ShuffleSplit(4, random_state=0)])
+def test_half_of_the_units_are_found_between_the_bounds(cv):
+    X, Y = planted(10, 10, n_stimuli=200, noise=1.0)
+    curve = mass_curve(X, Y, cv=cv, random_state=0)
+    assert curve.verdict == "some"
+    assert curve.p_value == pytest.approx(0.001)
+    assert curve.low <= 0.5 <= curve.high
+    assert curve.share == pytest.approx(0.5, abs=0.1)
+    assert curve.corner == curve_corner(curve.masses, curve.masses * curve.mean_costs)
+    # Their correlation is 1 / sqrt(2).
+    assert curve.least_similarity == pytest.approx(0.35, abs=0.08)
+    assert f"At most {curve.high:.0%}" in str(curve)
+    assert "weaker counterparts of the others cannot be excluded" in str(curve)
+
+
+@pytest.mark.parametrize("noise", [1.0, np.linspace(0.3, 2.0, 20)])
+@pytest.mark.parametrize("cv", [5, ONE_SPLIT])
+def test_where_all_units_have_a_counterpart_there_is_no_corner(noise, cv):
+    X, Y = planted(20, 0, n_stimuli=200, noise=noise)
+    curve = mass_curve(X, Y, cv=cv, random_state=0)
+    assert curve.verdict == "at least .95"
+    assert curve.low >= 0.95
+    assert curve.share >= curve.low
+    assert curve.high == 1.0
+    assert np.isnan(curve.corner)
+    assert "does not show that it is their only counterpart" in str(curve)
+
+
+def test_a_share_is_found_where_some_counterparts_are_less_similar_than_others():
+    errors = []
+    for seed in range(5):
+        X, Y = planted(10, 10, 200, noise=0.0, seed=seed)
+        noise = np.random.default_rng([seed, 1]).normal(size=(200, 10))
+        Y[:, :10] = X[:, :10] + np.linspace(0.3, 2.0, 10) * noise
+        errors.append(mass_curve(X, Y, random_state=0).share - 0.5)
+    # A curve of two straight pieces has its corner at about .4.
+    assert abs(np.mean(errors)) < 0.06
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_shares_are_of_the_larger_side(swapped):
+    X, Y = unrelated(200, 8, 20)
+    Y[:, :8] = X + 0.8 * Y[:, :8]
+    if swapped:
+        X, Y = Y, X
+    curve = mass_curve(X, Y, random_state=0)
+    assert curve.low <= 0.4 <= curve.high
+    assert curve.share == pytest.approx(0.4, abs=0.1)
+    assert f"the 20 units of {'X' if swapped else 'y'}, the larger side" in str(curve)
+    assert "One-to-one counterparts cannot exceed 40%" in str(curve)
+
+
+def test_several_counterparts_of_a_unit_fill_the_larger_side():
+    X, Y = unrelated(200, 5, 20)
+    Y = np.tile(X, 4) + 0.8 * Y
+    assert mass_curve(X, Y, random_state=0).verdict == "at least .95"
+
+
+def test_dead_units_do_not_count_as_units_of_a_side():
+    X, Y = planted(10, 10, n_stimuli=200)
+    plain = mass_curve(X, Y, random_state=0)
+    with pytest.warns(DeadUnitWarning):
+        curve = mass_curve(
+            np.insert(X, [0] * 20, 1.0, axis=1),
+            np.insert(Y, [3] * 20, 1.0, axis=1),
+            random_state=0,
+        )
+    assert curve.share == pytest.approx(plain.share)
+    assert curve.low == pytest.approx(plain.low)
+
+
+def test_the_fit_increases_up_to_the_share_and_is_no_worse_than_two_straight_pieces():
+    X, Y = planted(10, 10, n_stimuli=200, noise=1.0)
+    curve = mass_curve(X, Y, random_state=0)
+    slopes = np.diff(curve.fitted_similarities, prepend=0.0)
+    np.testing.assert_allclose(slopes[curve.masses > curve.share + 0.05], 0, atol=1e-12)
+    before = slopes[curve.masses < curve.share]
+    assert np.all(np.diff(before) <= 1e-12)
+    assert before[-1] > before[0] / 3
+    straight = []
+    for share in np.arange(1, 21) / 20:
+        line = np.minimum(curve.masses, share)
+        line = line * (line @ curve.similarities) / (line @ line)
+        straight.append(np.sum((curve.similarities - line) ** 2))
+    error = np.sum((curve.similarities - curve.fitted_similarities) ** 2)
+    assert error <= min(straight) + 1e-12
+
+
+def test_the_upper_bound_has_the_sampling_error_of_rows():
+    # Loud rows are loud on both sides, which permuted rows do not show.
+    X, Y = planted(5, 5, n_stimuli=300)
+    loud = np.exp(np.random.default_rng(1).normal(size=(300, 1)))
+    X, Y = X * loud, Y * loud
+    ((train, test),) = ONE_SPLIT.split(X)
+    curve = mass_curve(X, Y, MASSES, cv=ONE_SPLIT, random_state=0)
+    assert curve.verdict == "some"
+    column = int(np.flatnonzero(np.isclose(MASSES, curve.share))[0])
+    plans = [terms(X, Y, train, test, mass)[0] for mass in (1.0, curve.share)]
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(400):
+        rows = rng.choice(test, len(test))
+        correlations = 1 - reference.correlation_distances(X[rows], Y[rows])
+        gains.append(np.sum((plans[0] - plans[1]) * correlations))
+    null = curve.null_similarities[:, -1] - curve.null_similarities[:, column]
+    assert np.std(gains) > 1.5 * null.std()
+    gain = curve.similarities[-1] - curve.similarities[column]
+    error = ((curve.high - curve.share) * curve.least_similarity - gain) / 1.645
+    # The correlations of loud rows are not normal, so the two agree roughly.
+    assert error == pytest.approx(np.std(gains), rel=0.3)
+
+
+def test_repeated_rows_in_groups_are_as_single_rows():
+    X, Y = planted(5, 5, n_stimuli=60)
+    plain_splits = list(KFold(4).split(X))
+    codes = np.tile(np.arange(60), 3)
+    stimuli = [f"stimulus {code}" for code in codes]
+    rows = [
+        tuple(np.flatnonzero(np.isin(codes, part)) for part in split)
+        for split in plain_splits
+    ]
+    plain = mass_curve(X, Y, MASSES, cv=plain_splits, random_state=0)
+    for curve in (
+        mass_curve(X[codes], Y[codes], MASSES, cv=rows, groups=stimuli, random_state=0),
+        mass_curve(
+            LayerStack([X[codes]], stimuli=stimuli),
+            LayerStack([Y[codes]], stimuli=stimuli),
+            MASSES,
+            cv=rows,
+            random_state=0,
+        ),
+    ):
+        np.testing.assert_allclose(curve.similarities, plain.similarities)
+        np.testing.assert_allclose(curve.null_similarities, plain.null_similarities)
+        np.testing.assert_allclose(curve.split_correlations, plain.split_correlations)
+        for name in ("p_value", "share", "low", "high"):
+            assert curve[name] == pytest.approx(plain[name])
+
+
+def test_groups_stay_together():
+    X, Y = planted(5, 5, n_stimuli=60)
+    groups = np.repeat(np.arange(20), 3)
+    with pytest.raises(ValueError, match="must stay together"):
+        mass_curve(X, Y, MASSES, cv=KFold(4, shuffle=True), groups=groups)
+    assert mass_curve(X, Y, MASSES, groups=groups, random_state=0).verdict == "some"
+    with pytest.raises(ValueError, match="`groups` has 3 labels for 60 rows"):
+        mass_curve(X, Y, MASSES, groups=[0, 1, 2])
+
+
+def test_groups_of_sizes_of_their_own_are_refused_or_warned_of():
+    X, Y = planted(5, 5, n_stimuli=60)
+    sizes = [30, 10, 9, 11]
+    groups = np.repeat(np.arange(4), sizes)
+    cv = [(np.arange(30), np.arange(30, 60))]
+    with pytest.raises(ValueError, match="no two groups or blocks have the same size"):
+        mass_curve(X, Y, MASSES, cv=cv, groups=groups)
+    groups = np.repeat(np.arange(16), [30, 16, *[1] * 14])
+    with pytest.warns(UserWarning, match="Only 47% of the rows can be permuted"):
+        mass_curve(X, Y, MASSES, cv=cv, groups=groups)
+    groups = np.repeat(np.arange(4), [30, 10, 10, 10])
+    with pytest.warns(UserWarning, match="Only 6 permutations .* are distinct"):
+        curve = mass_curve(X, Y, MASSES, cv=cv, groups=groups)
+    assert curve.p_value >= 1 / 6 - 0.05
+
+
+@pytest.mark.parametrize("metric", ["cosine", "sqeuclidean"])
+def test_shares_are_not_judged_where_loud_units_decide_who_is_matched(metric):
+    X, Y = planted(5, 5, n_stimuli=100)
+    curve = mass_curve(X, Y, MASSES, estimator=SoftMatching(metric), random_state=0)
+    assert curve.verdict == "some"
+    assert np.isnan([curve.share, curve.low, curve.high]).all()
+    assert curve.corner == curve_corner(MASSES, MASSES * curve.mean_costs)
+    assert "use metric='correlation'" in str(curve)
+    X, Y = unrelated()
+    curve = mass_curve(X, Y, MASSES, estimator=SoftMatching(metric), random_state=0)
+    assert curve.verdict == "none detected"
+
+
+def test_nothing_is_said_beyond_the_last_mass():
+    X, Y = planted(10, 0, n_stimuli=200)
+    curve = mass_curve(X, Y, [0.2, 0.4, 0.6, 0.8], random_state=0)
+    assert curve.verdict == "some"
+    assert curve.share == 0.8
+    # Seven units, because there is more to gain beyond six.
+    assert curve.low == 0.7
+    assert curve.high == 1.0
+    assert "It cannot be excluded that all have one" in str(curve)
+
+
+def test_units_that_are_constant_over_a_fold_count_as_not_similar():
+    X, Y = planted(6, 4, n_stimuli=60)
+    X[:, 0] = np.arange(60) < 5
+    curve = mass_curve(X, Y, MASSES, cv=KFold(4), random_state=0)
+    assert np.isfinite(curve.similarities).all()
+    assert curve.verdict == "some"
+
+
+def test_layers_of_a_network_are_judged_as_one_population():
+    X, Y = planted(5, 5, n_stimuli=100)
+    plain = mass_curve(X, Y, MASSES, random_state=0)
+    stacked = mass_curve(
+        LayerStack([X[:, :3], X[:, 3:]]),
+        LayerStack([Y[:, :7], Y[:, 7:]]),
+        MASSES,
+        random_state=0,
+    )
+    np.testing.assert_allclose(stacked.null_similarities, plain.null_similarities)
+    assert stacked.conclusion == plain.conclusion
+
+
+def test_random_state_decides_the_permutations_and_jobs_change_nothing():
+    X, Y = planted(5, 5, n_stimuli=60)
+    first, second, other = (
+        mass_curve(X, Y, MASSES, n_jobs=n_jobs, random_state=seed, n_permutations=19)
+        for n_jobs, seed in ((None, 0), (2, 0), (None, 1))
+    )
+    np.testing.assert_array_equal(first.null_similarities, second.null_similarities)
+    assert first.null_similarities.shape == (19, 10)
+    assert not np.array_equal(first.null_similarities, other.null_similarities)
+    np.testing.assert_allclose(first.similarities, other.similarities, atol=0.1)
+
+
+def test_fewer_permutations_than_a_small_p_value_needs_are_refused():
+    X, Y = unrelated()
+    with pytest.raises(ValueError, match="'n_permutations' parameter of mass_curve"):
+        mass_curve(X, Y, n_permutations=18)
+
+
+def test_few_of_many_unrelated_pairs_seem_to_have_counterparts():
+    detected = [
+        mass_curve(
+            *unrelated(60, 6, 6, seed=seed),
+            [0.25, 0.5, 1.0],
+            cv=4,
+            n_permutations=59,
+            random_state=seed,
+        ).verdict
+        != "none detected"
+        for seed in range(60)
+    ]
+    # At a rate of .05, eight or more of 60 are found once in 80 times.
+    assert np.sum(detected) < 8
+
+
+# -- corners ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("corner", [0.15, 0.4, 0.7, 0.95])

@@ -190,7 +190,8 @@ ORDER = [
     {"base", "metrics", "preprocessing"},
     {"pairs"},
     {"multilevel"},
-    {"datasets", "inspection", "model_selection", "partial", "scaling"},
+    {"datasets", "inspection", "model_selection", "scaling"},
+    {"partial"},
 ]
 MOST_PRIVATE_ROOMS = 6
 MOST_FLOORS = 9
