@@ -95,7 +95,7 @@ def print_differences(comparisons, names, reference):
     rows = [
         row
         for comparison in comparisons.values()
-        for row in comparison.differences(reference)
+        for row in comparison.differences(reference, over="stimuli")
     ]
     for name in names:
         mine = [row for row in rows if row["method"] == name]

@@ -40,6 +40,14 @@ class LayerCouplingDisplay:
     See Also
     --------
     skmot.MultiLevelOT : Estimator of the layer costs and the layer coupling.
+    skmot.model_selection.hierarchy_test : Tests whether the similarity of layers falls
+        with their difference in depth.
+
+    Notes
+    -----
+    A coupling that lies near the diagonal does not show that layers of similar depth
+    are more alike. Layers of unrelated noise can look so, if their widths grow with
+    depth in both networks: see :func:`skmot.metrics.hierarchy_score`.
 
     Examples
     --------

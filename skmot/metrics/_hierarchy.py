@@ -3,6 +3,7 @@
 import numpy as np
 
 from skmot._utils.array_api import to_numpy
+from skmot.layers.reading import check_unmasked
 from skmot.transport import solve_transport
 
 
@@ -12,6 +13,10 @@ def hierarchy_score(coupling, adjusted=False):
     ``H = 1 - sum_lm w_lm |u_l - v_m|``, with depths ``u_l = l / (L - 1)`` and
     ``v_m = m / (M - 1)`` from 0 to 1 (0.5 for a single layer) and
     ``w = |P| / sum |P|`` ([1]_, appendix G).
+
+    The score describes a coupling. It has no null distribution of its own, so a high
+    score alone does not show that similarity falls with the difference in depth:
+    :func:`skmot.model_selection.hierarchy_test` tests that.
 
     Parameters
     ----------
@@ -37,8 +42,27 @@ def hierarchy_score(coupling, adjusted=False):
         If the coupling is not a finite two-dimensional array with a nonzero entry, or
         if `adjusted` is True and one side has a single layer.
 
+    See Also
+    --------
+    skmot.model_selection.hierarchy_test : Tests whether the similarity of layers falls
+        with their difference in depth.
+
     Notes
     -----
+    The score of a single pair of networks varies widely by chance. With 3 by 6 layers
+    there are 90 couplings, which transport finds equally often if layer costs are
+    random. Their adjusted scores have mean 0 and standard deviation .39, so an adjusted
+    score of .44 is within chance.
+
+    The widths of the layers and the quality of the recordings change the score, too.
+    Layer costs are fitted and read on the same stimuli, so they depend on the number of
+    units. If widths grow with depth in both networks, transport sorts the layers by
+    their width: for unrelated noise of five layers of 8 to 128 units and 100 stimuli,
+    the mean adjusted score of 60 simulated fits was .77, and 23 of them scored 1. A
+    signal-to-noise ratio that rises with depth in both networks has a similar effect:
+    if all layers read the same signals, the mean of 100 fits was .59, and -.01 if the
+    ratio was constant.
+
     If the networks differ in their number of layers, the marginals force the mass to
     spread over several layers. The spread itself is therefore no result; the order of
     the matched layers is.
@@ -59,6 +83,7 @@ def hierarchy_score(coupling, adjusted=False):
     >>> hierarchy_score(np.full((4, 8), 1 / 32), adjusted=True)
     0.0
     """
+    check_unmasked(coupling, "`coupling`")
     weights = np.abs(to_numpy(coupling).astype(np.float64))
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(
@@ -68,22 +93,30 @@ def hierarchy_score(coupling, adjusted=False):
         raise ValueError("`coupling` must be finite and have some weight.")
     # The sum of large finite weights could overflow.
     weights /= weights.max()
-    distance = _depth_distance(weights.shape)
-    score = 1.0 - float((weights / weights.sum() * distance).sum())
-    if not adjusted:
-        return score
-    if 1 in weights.shape:
+    if adjusted and 1 in weights.shape:
         raise ValueError(
             f"A coupling of {weights.shape[0]} by {weights.shape[1]} layers has one "
             "possible order only: the adjusted score is not defined."
         )
-    uniform = 1.0 - float(distance.mean())
-    best = 1.0 - solve_transport(distance).cost
+    depths = (relative_depths(n_layers) for n_layers in weights.shape)
+    return score_weights(weights, depth_distances(*depths), adjusted)
+
+
+def relative_depths(n_layers):
+    """Return equally spaced depths from 0 to 1, or 0.5 for a single layer."""
+    return np.linspace(0.0, 1.0, n_layers) if n_layers > 1 else np.array([0.5])
+
+
+def depth_distances(source_depths, target_depths):
+    """Return the difference in depth of each pair of layers."""
+    return np.abs(source_depths[:, np.newaxis] - target_depths)
+
+
+def score_weights(weights, distances, adjusted):
+    """Score nonnegative weights of layer pairs, given their differences in depth."""
+    score = 1.0 - float((weights / weights.sum() * distances).sum())
+    if not adjusted:
+        return score
+    uniform = 1.0 - float(distances.mean())
+    best = 1.0 - solve_transport(distances).cost
     return (score - uniform) / (best - uniform)
-
-
-def _depth_distance(shape):
-    source, target = (
-        np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5]) for n in shape
-    )
-    return np.abs(source[:, np.newaxis] - target)

@@ -14,11 +14,7 @@ from skmot.layers import LayerStack
 from skmot.layers.checks import check_same_rows, rows_of
 from skmot.layers.reading import check_no_path
 from skmot.layers.sides import as_stack
-
-# The other modules here take `make_splits` and `repeated_groups` from this one.
-from skmot.layers.splits import make_splits as make_splits
 from skmot.layers.splits import read_groups, repeated_rows
-from skmot.layers.splits import repeated_groups as repeated_groups
 
 
 class _StimulusSplitter:

@@ -2,7 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, KFold
@@ -18,49 +17,23 @@ from skmot import (
     SoftMatching,
 )
 from skmot.exceptions import DeadUnitWarning
+from skmot.metrics import hierarchy_score
 from skmot.model_selection import StimulusKFold, compare, permutation_control
 from skmot.preprocessing import (
     LayerwiseTransformer,
     TransformedTargetLayers,
     UnitSubsampler,
 )
-from tests.model_selection.common import FALSE_ALARM, ONE_SPLIT, stacks
+from tests.model_selection.common import stacks
+from tests.model_selection.methods import (
+    METHODS,
+    QUICK,
+    ForwardOnly,
+    many_networks,
+    networks_to_compare,
+    wide_pair,
+)
 from tests.networks import random_networks
-
-
-class CostOnly(BaseEstimator):
-    """A method without a map."""
-
-    def fit(self, X, y):
-        self.cost_ = abs(float(np.asarray(X).mean() - np.asarray(y).mean()))
-        return self
-
-
-class ForwardOnly(BaseEstimator):
-    """A method without an inverse."""
-
-    def fit(self, X, y):
-        self.inner_ = SoftMatching().fit(X, y)
-        return self
-
-    def predict(self, X):
-        return self.inner_.predict(X)
-
-
-METHODS = {
-    "mot": MultiLevelOT(),
-    "piped": make_pipeline(LayerwiseTransformer(StandardScaler()), SoftMatching()),
-    "forward": ForwardOnly(),
-    "cost": CostOnly(),
-}
-
-
-def networks_to_compare():
-    first, second = random_networks(), random_networks(seed=1)
-    return (
-        {"a": LayerStack(first[0], names=["x", "y", "z"]), "b": second[0]},
-        {"c": first[1], "d": second[1]},
-    )
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -99,55 +72,6 @@ def test_rows_are_those_of_loops(n_jobs):
     assert all(row["seconds"] > 0 for row in comparison.rows)
 
 
-def test_rows_make_a_frame():
-    sources, targets = networks_to_compare()
-    comparison = compare(sources, targets, METHODS, 2, n_bootstrap=5, verbose=False)
-    frame = comparison.to_frame()
-    assert list(frame.columns) == [
-        *("source", "target", "method", "direction", "split", "layer"),
-        *("score", "n_units", "seconds"),
-    ]
-    assert len(frame) == len(comparison.rows)
-    # By pandas: over layers, then pairs, then splits.
-    scores = frame.groupby(["method", "direction", "source", "target", "split"])
-    scores = scores["score"].mean().groupby(["method", "direction", "split"]).mean()
-    for row in comparison.summary(by=("method", "direction")):
-        own = scores[row["method"], row["direction"]]
-        assert row["mean"] == pytest.approx(own.mean())
-        assert row["standard_deviation_over_splits"] == pytest.approx(own.std())
-
-
-def test_summaries_label_deviation_and_error():
-    sources, targets = networks_to_compare()
-    comparison = compare(
-        sources, targets, {"mot": MultiLevelOT()}, 4, n_bootstrap=5, verbose=False
-    )
-    row = comparison.summary()[0]
-    assert (row["source"], row["target"], row["direction"]) == ("a", "c", "target")
-    X, y = LayerStack(sources["a"]), LayerStack(targets["c"])
-    by_hand = [
-        MultiLevelOT().fit(X[train], y[train]).score(X[test], y[test])
-        for train, test in KFold(4).split(X)
-    ]
-    deviation = np.sqrt(np.sum((by_hand - np.mean(by_hand)) ** 2) / 3)
-    assert row["mean"] == pytest.approx(np.mean(by_hand))
-    assert row["standard_deviation_over_splits"] == pytest.approx(deviation)
-    assert row["standard_error_over_splits"] == pytest.approx(deviation / 2)
-    assert row["n_splits"] == 4
-    by_layer = comparison.summary(by=("source", "direction", "layer"))
-    assert {r["layer"] for r in by_layer if r["source"] == "a"} >= {"x", "y", "z"}
-    with pytest.raises(ValueError, match="with 'direction'"):
-        comparison.summary(by=("method",))
-
-
-def test_one_split_has_no_deviation():
-    X, y = stacks()
-    comparison = compare(
-        {"a": X}, {"b": y}, {"mot": MultiLevelOT()}, ONE_SPLIT, verbose=False
-    )
-    assert np.isnan(comparison.summary()[0]["standard_error_over_splits"])
-
-
 def test_folds_that_can_be_read_only_once_serve_every_method_and_pair():
     sources, targets = networks_to_compare()
     folds = list(KFold(3).split(np.zeros(60)))
@@ -163,101 +87,6 @@ def test_folds_that_can_be_read_only_once_serve_every_method_and_pair():
     ]
     with pytest.raises(ValueError, match="`cv` makes no split"):
         compare(sources, targets, methods, iter([]), verbose=False)
-
-
-@pytest.mark.parametrize("grouped", [False, True])
-def test_bootstrap_scores_resampled_stimuli(grouped):
-    X, y = stacks()
-    y = [np.array(layer) for layer in y.layers]
-    # In some resamples these vary not at all.
-    y[0][:, 1] = (np.arange(60) % 7 == 0) * 2.0
-    y = LayerStack(y)
-    groups = np.repeat(np.arange(20), 3) if grouped else None
-    cv = StimulusKFold(3) if grouped else KFold(3)
-    methods = {"mot": MultiLevelOT(), "soft": SoftMatching()}
-    comparison = compare(
-        {"a": X},
-        {"b": y},
-        methods,
-        cv,
-        groups,
-        n_bootstrap=50,
-        random_state=0,
-        verbose=False,
-    )
-    codes = np.arange(60) if groups is None else groups
-    n_groups = codes.max() + 1
-    drawn = np.random.RandomState(0).multinomial(
-        n_groups, np.full(n_groups, 1 / n_groups), 50
-    )
-    slow = np.zeros((2, 50))
-    for train, test in cv.split(X, groups=groups):
-        for number, method in enumerate(methods.values()):
-            fitted = clone(method).fit(X[train], y[train])
-            for k, counts in enumerate(drawn):
-                resample = np.repeat(test, counts[codes[test]])
-                slow[number, k] += fitted.score(X[resample], y[resample]) / 3
-    low, high = np.quantile(slow[0] - slow[1], [0.05, 0.95])
-    row = comparison.differences("soft", confidence_level=0.9)[0]
-    means = {row["method"]: row["mean"] for row in reversed(comparison.summary())}
-    assert row["method"] == "mot"
-    assert row["direction"] == "target"
-    assert row["difference"] == pytest.approx(means["mot"] - means["soft"])
-    assert row["low"] == pytest.approx(low)
-    assert row["high"] == pytest.approx(high)
-    assert row["standard_error_over_stimuli"] == pytest.approx(
-        np.std(slow[0] - slow[1], ddof=1)
-    )
-    assert row["n_bootstrap"] == 50
-
-
-def test_differences_are_of_what_both_methods_have():
-    sources, targets = networks_to_compare()
-    comparison = compare(sources, targets, METHODS, 2, n_bootstrap=5, verbose=False)
-    found = {(row["method"], row["direction"]) for row in comparison.differences("mot")}
-    assert found == {("piped", "target"), ("piped", "source"), ("forward", "target")}
-    assert comparison.differences("cost") == []
-    with pytest.raises(ValueError, match="one of the methods"):
-        comparison.differences("other")
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        comparison.differences("mot", confidence_level=95)
-
-
-def test_intervals_cover_the_difference():
-    rng = np.random.default_rng(0)
-    tuning = rng.normal(size=(6, 8))
-
-    def draw(n_rows):
-        X = rng.normal(size=(n_rows, 6)) * [4, 1, 1, 1, 1, 1]
-        return X, X @ tuning + 2 * rng.normal(size=(n_rows, 8))
-
-    methods = {"plain": SoftMatching(), "raw": SoftMatching(reconstruct="raw")}
-    train_X, train_y = draw(40)
-    many_X, many_y = draw(50_000)
-    truth = np.subtract(
-        *(
-            method.fit(train_X, train_y).score(many_X, many_y)
-            for method in methods.values()
-        )
-    )
-    covered = 0
-    for _ in range(100):
-        X, y = draw(60)
-        comparison = compare(
-            {"a": np.vstack([train_X, X])},
-            {"b": np.vstack([train_y, y])},
-            methods,
-            [(np.arange(40), np.arange(40, 100))],
-            directions=["target"],
-            n_bootstrap=300,
-            random_state=0,
-            verbose=False,
-        )
-        row = comparison.differences("raw", confidence_level=0.9)[0]
-        covered += row["low"] <= truth <= row["high"]
-    # Two-sided: too wide is as wrong as too narrow.
-    assert binom.ppf(FALSE_ALARM / 2, 100, 0.9) <= covered
-    assert covered <= binom.ppf(1 - FALSE_ALARM / 2, 100, 0.9)
 
 
 def test_the_cost_is_told_before(capsys):
@@ -508,67 +337,6 @@ def test_labels_of_one_side_are_enough_to_find_torn_repeats(labelled):
             permutation_control(SoftMatching(), X, y, control=control, cv=folds)
 
 
-def wide_pair():
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(120, 7)) * [3, 1, 1, 1, 1, 1, 1]
-
-    def network(width):
-        mixed = shared @ rng.normal(size=(7, width))
-        return mixed + 3 * rng.normal(size=mixed.shape)
-
-    return (LayerStack([network(n), network(n)]) for n in (30, 25))
-
-
-def test_differences_are_between_scores_of_the_same_units():
-    X, y = wide_pair()
-    ridge = MultiLevelOT(LinearPredictivity(random_state=0))
-    methods = {
-        "ridge": ridge,
-        "PCA": make_pipeline(LayerwiseTransformer(PCA(2)), ridge),
-        "scaled": make_pipeline(LayerwiseTransformer(StandardScaler()), ridge),
-    }
-    comparison = compare(
-        {"net": X},
-        {"brain": y},
-        methods,
-        cv=3,
-        n_bootstrap=50,
-        random_state=0,
-        verbose=False,
-    )
-    with pytest.warns(UserWarning, match="the same units") as caught:
-        found = comparison.differences("ridge")
-    assert {(row["method"], row["direction"]) for row in found} == {
-        ("PCA", "target"),
-        ("scaled", "target"),
-        # Scaling units changes no correlation.
-        ("scaled", "source"),
-    }
-    (told,) = caught
-    assert "'PCA' scored 4 unit(s) and 'ridge' 60" in str(told.message)
-    assert told.filename == __file__
-    n_units = {
-        (row["method"], row["direction"]): row["n_units"] for row in comparison.rows
-    }
-    assert n_units["PCA", "source"] == 2
-    assert n_units["ridge", "source"] == 30
-    assert n_units["PCA", "target"] == n_units["ridge", "target"] == 25
-
-
-def test_other_units_of_the_same_number_have_no_difference():
-    X, y = wide_pair()
-    methods = {
-        name: make_pipeline(UnitSubsampler(random_state=seed), MultiLevelOT())
-        for name, seed in (("first", 0), ("second", 1))
-    }
-    comparison = compare(
-        {"a": X}, {"b": y}, methods, cv=3, n_bootstrap=20, random_state=0, verbose=False
-    )
-    with pytest.warns(UserWarning, match="not the same units"):
-        found = comparison.differences("first")
-    assert [row["direction"] for row in found] == ["target"]
-
-
 @pytest.mark.parametrize("inner", [RSA(), CKA()])
 def test_costs_of_comparisons_are_read_on_held_out_rows(inner):
     X, y = wide_pair()
@@ -583,27 +351,7 @@ def test_costs_of_comparisons_are_read_on_held_out_rows(inner):
         assert row["direction"] == "cost"
 
 
-@pytest.mark.parametrize("wrap", [lambda inner: inner, MultiLevelOT])
-def test_costs_of_different_measures_have_no_difference(wrap):
-    X, y = wide_pair()
-    methods = {"RSA": wrap(RSA()), "CKA": wrap(CKA()), "mot": MultiLevelOT()}
-    comparison = compare(
-        {"a": X}, {"b": y}, methods, cv=3, n_bootstrap=20, random_state=0, verbose=False
-    )
-    with pytest.warns(UserWarning, match="'CKA' and 'RSA' may have different") as told:
-        assert comparison.differences("RSA") == []
-    assert [record.filename for record in told] == [__file__]
-    assert comparison.differences("mot") == []
-
-
 # -- pairs, and comparisons that are joined --------------------------------------------
-
-QUICK = {"n_bootstrap": 20, "random_state": 0, "verbose": False}
-
-
-def many_networks():
-    first, second = random_networks(), random_networks(seed=1)
-    return {"a": first[0], "b": LayerStack(second[0]), "c": first[1], "d": second[1]}
 
 
 def compared(comparison):
@@ -645,42 +393,102 @@ def test_pairs_can_be_chosen():
         compare(one, None, soft, 2, **QUICK)
 
 
-def test_joined_comparisons_are_those_made_at_once():
-    networks = many_networks()
-    methods = {"soft": SoftMatching(), "ridge": LinearPredictivity(random_state=0)}
-    soft, ridge = ({name: method} for name, method in methods.items())
-    joined = compare(networks, None, soft, 3, **QUICK).join(
-        compare(networks, None, ridge, 3, pairs=[("a", "b")], **QUICK),
-        compare(networks, None, ridge, 3, pairs=[("b", "d"), ("a", "c")], **QUICK),
+# -- what is kept of the fits ----------------------------------------------------------
+
+
+def test_nothing_is_kept_unless_asked_for():
+    X, y = stacks()
+    comparison = compare({"a": X}, {"b": y}, {"mot": MultiLevelOT()}, 2, **QUICK)
+    assert comparison.kept == []
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_couplings_hierarchy_and_unit_scores_are_kept_for_each_split(n_jobs):
+    X, y = stacks()
+    methods = {
+        "mot": MultiLevelOT(),
+        "piped": make_pipeline(LayerwiseTransformer(StandardScaler()), MultiLevelOT()),
+        "best": MultiLevelOT(strategy="pairwise_best"),
+    }
+    keep = ["couplings", "hierarchy_scores", "unit_scores"]
+    comparison = compare(
+        {"a": X}, {"b": y}, methods, 3, keep=keep, n_jobs=n_jobs, **QUICK
     )
-    at_once = compare(networks, None, methods, 3, **QUICK)
-    both = [("a", "b"), ("a", "c"), ("b", "d")]
+    splits = list(KFold(3).split(X))
+    assert [(kept["split"], kept["method"]) for kept in comparison.kept] == list(
+        itertools.product(range(3), methods)
+    )
+    for kept in comparison.kept:
+        assert (kept["source"], kept["target"]) == ("a", "b")
+        train, test = splits[kept["split"]]
+        mot = clone(methods["best" if kept["method"] == "best" else "mot"])
+        mot.fit(X[train], y[train])
+        np.testing.assert_allclose(kept["coupling"], mot.coupling_)
+        np.testing.assert_allclose(kept["inverse_coupling"], mot.inverse_coupling_)
+        assert kept["hierarchy_score"] == pytest.approx(hierarchy_score(mot.coupling_))
+        assert kept["adjusted_hierarchy_score"] == pytest.approx(
+            hierarchy_score(mot.coupling_, adjusted=True)
+        )
+        for direction, truth, predicted in (
+            ("target", y[test], mot.predict(X[test])),
+            ("source", X[test], mot.inverse_predict(y[test])),
+        ):
+            scores = kept["unit_scores"][direction]
+            assert [len(layer) for layer in scores] == list(truth.widths)
+            for layer, *columns in zip(
+                scores, truth.layers, predicted.layers, strict=True
+            ):
+                for unit, score in enumerate(layer):
+                    r = np.corrcoef(columns[0][:, unit], columns[1][:, unit])[0, 1]
+                    assert score == pytest.approx(r)
 
-    def told(differences):
-        return {
-            (row["source"], row["target"], row["direction"]): (
-                row["difference"],
-                row["low"],
-                row["high"],
-            )
-            for row in differences
-            if (row["source"], row["target"]) in both
-        }
 
-    assert told(joined.differences("soft")) == told(at_once.differences("soft"))
-    assert len(told(joined.differences("soft"))) == 2 * len(both)
+def test_what_a_method_does_not_have_is_not_kept():
+    X, y = stacks()
+    keep = ["couplings", "hierarchy_scores", "unit_scores"]
+    comparison = compare({"a": X}, {"b": y}, METHODS, 2, keep=keep, **QUICK)
+    kept = {row["method"]: row for row in comparison.kept}
+    for method in ("forward", "cost"):
+        assert kept[method]["coupling"] is None
+        assert np.isnan(kept[method]["hierarchy_score"])
+    # A coupling of units is no coupling of layers.
+    assert kept["piped"]["coupling"].shape == (X.shape[1], y.shape[1])
+    assert np.isnan(kept["piped"]["adjusted_hierarchy_score"])
+    assert kept["cost"]["unit_scores"] == {}
+    assert list(kept["forward"]["unit_scores"]) == ["target"]
 
 
-def test_only_paired_comparisons_are_joined():
-    networks, soft = many_networks(), {"soft": SoftMatching()}
-    raw = {"raw": SoftMatching(reconstruct="raw")}
-    comparison = compare(networks, None, soft, 3, **QUICK)
-    for other in (
-        compare(networks, None, raw, 4, **QUICK),
-        compare(networks, None, raw, 3, **(QUICK | {"random_state": 1})),
-        compare(networks, None, raw, 3, **(QUICK | {"n_bootstrap": 30})),
-    ):
-        with pytest.raises(ValueError, match="other splits or other resamples"):
-            comparison.join(other)
-    with pytest.raises(ValueError, match="'soft' is in two of the"):
-        comparison.join(compare(networks, None, soft, 3, pairs=[("b", "c")], **QUICK))
+def test_one_layer_has_no_adjusted_hierarchy_score():
+    X, y = stacks()
+    comparison = compare(
+        {"a": LayerStack(X.layers[:1])},
+        {"b": y},
+        {"mot": MultiLevelOT()},
+        2,
+        keep=["hierarchy_scores"],
+        **QUICK,
+    )
+    for kept in comparison.kept:
+        assert np.isfinite(kept["hierarchy_score"])
+        assert np.isnan(kept["adjusted_hierarchy_score"])
+        assert "coupling" not in kept
+
+
+def test_units_without_a_score_are_kept_as_missing():
+    X, y = random_networks()
+    y[0][:20, 1] = 1.0
+    comparison = compare(
+        {"a": X}, {"b": y}, {"mot": MultiLevelOT()}, 3, keep=["unit_scores"], **QUICK
+    )
+    first = comparison.kept[0]["unit_scores"]["target"]
+    assert np.flatnonzero(np.isnan(first[0])).tolist() == [1]
+    row = comparison.rows[0]
+    assert row["score"] == pytest.approx(np.nanmean(first[0]))
+    assert row["n_units"] == y[0].shape[1] - 1
+
+
+@pytest.mark.parametrize("keep", ["couplings", ["plans"]])
+def test_unknown_things_are_not_kept(keep):
+    X, y = stacks()
+    with pytest.raises(ValueError, match=r"`keep` must be|'keep' parameter"):
+        compare({"a": X}, {"b": y}, {"mot": MultiLevelOT()}, 2, keep=keep)

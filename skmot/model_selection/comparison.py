@@ -1,0 +1,506 @@
+"""Class Comparison: the scores of methods on pairs of networks, and their inference."""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmot._utils.warnings import stacklevel_of_caller
+from skmot.model_selection.differences import Differences, holm
+from skmot.model_selection.over_networks import mean_over_networks
+
+COLUMNS = (
+    "source",
+    "target",
+    "method",
+    "direction",
+    "split",
+    "layer",
+    "score",
+    "n_units",
+    "seconds",
+)
+PAIR_COLUMNS = ("source", "target", "method", "direction")
+# Units are the same if what tells them apart, a number around 1, is as close as this.
+_ALIKE = 1e-5
+# Scores that differ by less than this share of them differ by rounding errors.
+_ROUNDING = 1e-12
+_OVER = ("networks", "stimuli")
+_CORRECTIONS = ("holm", None)
+# Entries of a row that need the variance over stimuli.
+_NEED_STIMULI = ("low", "high", "p_value", "standard_error", "detectable")
+
+
+class Comparison:
+    """Scores of methods on pairs of networks, returned by :func:`compare`.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One dict for each pair, method, direction, split and layer, with the keys
+
+        - "source", "target", "method": names of the networks and of the method;
+        - "direction": "target", "source" or "cost";
+        - "split": index of the split;
+        - "layer": name or index of the layer; None for a cost;
+        - "score": held-out correlation, or cost on the held-out stimuli;
+        - "n_units": number of units that the score is a mean of; None for a cost;
+        - "seconds": time of the fit, the same in all rows of a fit.
+    kept : list of dict
+        What `compare` was asked to keep, one dict for each pair, method and split with
+        the keys "source", "target", "method", "split" and
+
+        - for "couplings": "coupling" and "inverse_coupling", the fitted `coupling_` and
+          `inverse_coupling_`, None for methods without them;
+        - for "hierarchy_scores": "hierarchy_score" and "adjusted_hierarchy_score" of
+          `coupling_`, NaN for methods without a layer coupling; the adjusted one is NaN
+          also if a network has one layer;
+        - for "unit_scores": "unit_scores", a dict with a list for each direction. It
+          has one array per layer with the held-out correlation of each unit, NaN for
+          units that are constant in the held-out rows.
+
+    See Also
+    --------
+    compare : Function that runs a comparison.
+    """
+
+    def __init__(self, rows, kept, facts):
+        self.rows = rows
+        self.kept = kept
+        self._facts = facts
+
+    def __repr__(self):
+        n_methods = len({row["method"] for row in self.rows})
+        n_pairs = len({(row["source"], row["target"]) for row in self.rows})
+        return (
+            f"Comparison({n_methods} methods, {n_pairs} pairs, {self._facts.n_splits} "
+            f"splits, {len(self.rows)} rows)"
+        )
+
+    def join(self, *others):
+        """Return the rows of several comparisons as one comparison.
+
+        Use it to add methods or pairs to a comparison that has been made before.
+
+        Parameters
+        ----------
+        *others : Comparison
+            Comparisons with the same splits and the same resamples of the stimuli: made
+            with the same `cv`, `groups`, `n_bootstrap` and integer `random_state`.
+
+        Returns
+        -------
+        comparison : Comparison
+            The rows of this comparison and of the others.
+
+        Raises
+        ------
+        ValueError
+            If the splits or the resamples differ, a pair has been compared by a method
+            of the same name in two of them, or networks of the same name are not the
+            same.
+        """
+        rows, kept, facts, fits = [], [], None, set()
+        for part in (self, *others):
+            own = {
+                tuple(row[column] for column in PAIR_COLUMNS[:3]) for row in part.rows
+            }
+            facts = part._facts if facts is None else facts.join(part._facts)
+            if own & fits:
+                source, target, method = min(own & fits, key=str)
+                raise ValueError(
+                    f"Method {method!r} is in two of the comparisons for source "
+                    f"{source!r} and target {target!r}: give it another name."
+                )
+            fits |= own
+            rows += part.rows
+            kept += part.kept
+        return Comparison(rows, kept, facts)
+
+    def to_frame(self):
+        """Return the rows as a table.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Table with the keys of :attr:`rows` as columns.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=COLUMNS)
+
+    def summary(self, by=PAIR_COLUMNS):
+        """Compute the mean and standard deviation of scores over splits.
+
+        For each split, scores are first averaged over layers and then over all columns
+        that are not in `by`.
+
+        Parameters
+        ----------
+        by : sequence of str, default=("source", "target", "method", "direction")
+            Columns to group by. ("method", "direction") averages over pairs.
+
+        Returns
+        -------
+        summary : list of dict
+            One dict for each group, with the columns of `by` and
+
+            - "mean": mean over splits;
+            - "standard_deviation_over_splits": computed with n_splits - 1; NaN for one
+              split;
+            - "standard_error_over_splits": the standard deviation divided by the square
+              root of "n_splits". It assumes that splits are independent, and is too
+              small if splits share training rows;
+            - "n_splits": number of splits.
+
+        Raises
+        ------
+        ValueError
+            If `by` contains other columns than the default ones and "layer", or does
+            not contain "direction". Without it, costs would be averaged with
+            correlations.
+        """
+        by = tuple(by)
+        if not set(by) <= {*PAIR_COLUMNS, "layer"} or "direction" not in by:
+            raise ValueError(
+                f"`by` must be some of {(*PAIR_COLUMNS, 'layer')}, with 'direction'; "
+                f"got {by}."
+            )
+        # Averaging over layers first gives networks of any depth the same weight.
+        layer = ("layer",) if "layer" in by else ()
+        scores = _average(self.rows, (*PAIR_COLUMNS, "split", *layer))
+        found = {}
+        for row in _average(scores, (*by, "split")):
+            key = tuple(row[column] for column in by)
+            found.setdefault(key, []).append(row["score"])
+        return [
+            {**dict(zip(by, key, strict=True)), **_spread(np.array(scores))}
+            for key, scores in found.items()
+        ]
+
+    def differences(
+        self,
+        reference,
+        over="networks",
+        *,
+        correction="holm",
+        confidence_level=0.95,
+    ):
+        """Compare each method with a reference method on the same pairs and splits.
+
+        Parameters
+        ----------
+        reference : str
+            Name of the method to compare the others with.
+        over : {"networks", "stimuli"}, default="networks"
+            What the result is to hold for.
+
+            - "networks": the mean over pairs, with the networks and the held-out
+              stimuli as samples. This is what a statement about methods needs, and the
+              default for that reason: with too few networks it gives no p-value. Four
+              are needed on one side at least, or in one set.
+            - "stimuli": each pair by itself, for these networks and these fits. Only
+              the held-out stimuli are a sample. Nothing follows for other networks.
+        correction : {"holm", None}, default="holm"
+            Correction of the p-values over the methods of a direction, for
+            `over="networks"`.
+        confidence_level : float, default=0.95
+            Confidence level of each interval, between 0 and 1. Intervals are not
+            corrected for the number of methods.
+
+        Returns
+        -------
+        differences : Differences
+            List of dicts that prints as a table, with a conclusion. Each dict has
+            "method", "reference", "direction" and
+
+            - "difference": score of the method minus score of the reference, averaged
+              over splits;
+            - "low", "high": bounds of the confidence interval;
+            - "confidence_level": the given level;
+            - "standard_error_over_stimuli": standard deviation over resamples.
+
+            For `over="networks"` there is one dict for each direction and other method,
+            the difference is averaged over pairs, and there are also
+
+            - "p_value", "p_corrected": two-sided p-value of the mean difference, and
+              the corrected one;
+            - "standard_error", "standard_error_over_networks", "degrees_of_freedom",
+              "detectable", "sample", "n_sources", "n_targets", "n_networks" and
+              "n_pairs": see :func:`skmot.model_selection.mean_over_networks`.
+
+            For `over="stimuli"` there is one dict for each pair, direction and other
+            method, and there are also "source", "target" and "n_bootstrap", the number
+            of resamples in which every layer has a score.
+
+        Raises
+        ------
+        ValueError
+            If there is no method with this name, an option is unknown, or, for
+            `over="networks"`, two sets of networks are not a complete grid, two names
+            of one side are the same network, or there are fewer than two resamples.
+
+        Warns
+        -----
+        UserWarning
+            If a method and the reference did not score the same units of a side, for
+            instance because a pipeline transforms the source. That direction is left
+            out. So are costs in different units: costs are compared only if the methods
+            are the same :class:`skmot.MultiLevelOT` except for the strategy.
+
+        Notes
+        -----
+        For "stimuli", the confidence interval is a percentile bootstrap over held-out
+        stimuli, or over groups if `groups` were given. Both methods are scored on the
+        same resamples in all splits. The interval does not include the uncertainty due
+        to the training stimuli, because the methods are not refitted. If splits train
+        on each other's held-out stimuli, it is too narrow for weak effects (simulated
+        for five folds: standard deviation of a difference .049, said to be .030).
+
+        For "networks", the test is that of
+        :func:`skmot.model_selection.mean_over_networks`, applied to the difference of
+        each pair. Networks that are both sources and targets make up one set, and are
+        recognised by their responses, whatever their names.
+
+        Differences of costs have no interval over stimuli: a cost is one number of all
+        held-out stimuli, and is not computed on resamples. Those entries are NaN, and
+        so is the p-value, because without the variance over stimuli it would be too
+        small. A negative difference of costs means that the networks are more alike
+        under the method than under the reference.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmot import SoftMatching
+        >>> from skmot.model_selection import compare
+        >>> rng = np.random.default_rng(0)
+        >>> shared = rng.normal(size=(60, 4))
+        >>> def draw(n_units):
+        ...     own = rng.normal(size=(60, n_units))
+        ...     units = shared @ rng.normal(size=(4, n_units)) + own
+        ...     return units * rng.exponential(size=n_units)
+        >>> sources = {name: draw(12) for name in "abcd"}
+        >>> targets = {name: draw(8) for name in "vwxyz"}
+        >>> methods = {"plain": SoftMatching(), "raw": SoftMatching(reconstruct="raw")}
+        >>> comparison = compare(
+        ...     sources, targets, methods, cv=2, random_state=0, verbose=False
+        ... )
+        >>> row = comparison.differences("raw")[0]
+        >>> row["sample"], row["n_pairs"], row["p_corrected"] < 0.05
+        ('sources and targets', 20, False)
+        """
+        if reference not in self._methods:
+            raise ValueError(
+                f"`reference` must be one of the methods {self._methods}; got "
+                f"{reference!r}."
+            )
+        if over not in _OVER:
+            raise ValueError(f"`over` must be one of {_OVER}; got {over!r}.")
+        if correction not in _CORRECTIONS:
+            raise ValueError(
+                f"`correction` must be one of {_CORRECTIONS}; got {correction!r}."
+            )
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"`confidence_level` must be between 0 and 1; got {confidence_level}."
+            )
+        paired = self._paired_differences(reference)
+        if over == "stimuli":
+            rows = [_over_stimuli(pair, reference, confidence_level) for pair in paired]
+        else:
+            rows = self._over_networks(paired, reference, confidence_level, correction)
+        return Differences(rows, reference, over, correction)
+
+    @property
+    def _methods(self):
+        return list(dict.fromkeys(row["method"] for row in self.rows))
+
+    def _paired_differences(self, reference):
+        """Return the difference of each pair, direction and other method."""
+        facts = self._facts
+        differences, other_costs, other_units = [], {}, {}
+        means = {
+            tuple(row[column] for column in PAIR_COLUMNS): row["score"]
+            for row in _average(self.rows, PAIR_COLUMNS)
+        }
+        for key, score in means.items():
+            source, target, method, direction = key
+            reference_key = source, target, reference, direction
+            if method == reference or reference_key not in means:
+                continue
+            resampled = None
+            if direction == "cost":
+                if not facts.have_same_cost(method, reference):
+                    other_costs.setdefault(method, []).append(key)
+                    continue
+            else:
+                units = zip(facts.units[key], facts.units[reference_key], strict=True)
+                if not all(_same_units(*fits) for fits in units):
+                    other_units.setdefault((method, direction), []).append(key)
+                    continue
+                resampled = facts.resampled[key] - facts.resampled[reference_key]
+            difference = score - means[reference_key]
+            if abs(difference) <= _ROUNDING * abs(score):
+                difference = 0.0
+            differences.append(_PairedDifference(*key, difference, resampled))
+        for keys in other_costs.values():
+            self._warn_about_costs(keys, reference)
+        for keys in other_units.values():
+            self._warn_about_other_units(keys, reference)
+        return differences
+
+    def _over_networks(self, paired, reference, confidence_level, correction):
+        """Return the rows for networks as a sample."""
+        found = {}
+        for pair in paired:
+            found.setdefault((pair.method, pair.direction), []).append(pair)
+        labels = self._facts.labels() if found else {}
+        rows = []
+        for (method, direction), pairs in found.items():
+            ends = [
+                (labels["source", pair.source], labels["target", pair.target])
+                for pair in pairs
+            ]
+            values = [pair.difference for pair in pairs]
+            resampled = None
+            if direction != "cost":
+                resampled = dict(
+                    zip(ends, (pair.resampled for pair in pairs), strict=True)
+                )
+            result = mean_over_networks(
+                dict(zip(ends, values, strict=True)),
+                resampled,
+                one_set=self._facts.is_one_set,
+                confidence_level=confidence_level,
+            )
+            del result["conclusion"]
+            row = {
+                "method": method,
+                "reference": reference,
+                "direction": direction,
+                "difference": result.pop("mean"),
+                **result,
+            }
+            if direction == "cost":
+                # Without a variance over stimuli the test rejects too often.
+                row |= dict.fromkeys(_NEED_STIMULI, float("nan"))
+            rows.append(row)
+        for direction in dict.fromkeys(row["direction"] for row in rows):
+            family = [row for row in rows if row["direction"] == direction]
+            p_values = np.array([row["p_value"] for row in family])
+            if correction == "holm":
+                p_values = holm(p_values)
+            for row, p_value in zip(family, p_values, strict=True):
+                row["p_corrected"] = float(p_value)
+        return rows
+
+    def _warn_about_costs(self, keys, reference):
+        """Warn that there is no difference between the costs of some pairs."""
+        method = keys[0][2]
+        warnings.warn(
+            f"No difference of costs for {_say_pairs(keys)}: the costs of {method!r} "
+            f"and {reference!r} may have different units. Costs compare strategies of "
+            "one MultiLevelOT only, with the same inner estimator and the same "
+            "settings.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
+
+    def _warn_about_other_units(self, keys, reference):
+        """Warn that a method and the reference scored other units in some pairs."""
+        source, target, method, direction = keys[0]
+        counts = [
+            sum(
+                row["n_units"]
+                for row in self.rows
+                if row["split"] == 0
+                and [row[column] for column in PAIR_COLUMNS]
+                == [source, target, name, direction]
+            )
+            for name in (method, reference)
+        ]
+        warnings.warn(
+            f"No difference in the direction {direction!r} for {_say_pairs(keys)}: "
+            f"{method!r} scored {counts[0]} unit(s) and {reference!r} {counts[1]}, and "
+            "they are not the same units. A paired difference is between scores of the "
+            "same units.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
+
+
+def _say_pairs(keys):
+    """Name the first pair, and the number of all pairs if there are more."""
+    source, target, *_ = keys[0]
+    more = f" ({len(keys)} pairs in all)" if len(keys) > 1 else ""
+    return f"source {source!r} and target {target!r}{more}"
+
+
+@dataclass(frozen=True)
+class _PairedDifference:
+    """Difference of two methods on one pair of networks."""
+
+    source: object
+    target: object
+    method: object
+    direction: str
+    difference: float
+    resampled: np.ndarray | None
+
+
+def _over_stimuli(pair, reference, confidence_level):
+    """Return the row of one pair, with a bootstrap interval over stimuli."""
+    resampled = np.empty(0) if pair.resampled is None else pair.resampled
+    resampled = resampled[~np.isnan(resampled)]
+    low, high = _interval(resampled, (1 - confidence_level) / 2)
+    return {
+        "source": pair.source,
+        "target": pair.target,
+        "method": pair.method,
+        "reference": reference,
+        "direction": pair.direction,
+        "difference": pair.difference,
+        "low": low,
+        "high": high,
+        "confidence_level": confidence_level,
+        "standard_error_over_stimuli": _deviation(resampled),
+        "n_bootstrap": len(resampled),
+    }
+
+
+def _same_units(first, second):
+    """Whether two fits scored the same units."""
+    return first.shape == second.shape and np.allclose(first, second, atol=_ALIKE)
+
+
+def _average(rows, by):
+    """Average the scores of rows with equal values in the columns `by`."""
+    found = {}
+    for row in rows:
+        found.setdefault(tuple(row[column] for column in by), []).append(row["score"])
+    return [
+        {**dict(zip(by, key, strict=True)), "score": float(np.mean(scores))}
+        for key, scores in found.items()
+    ]
+
+
+def _spread(scores):
+    n_splits = len(scores)
+    deviation = _deviation(scores)
+    return {
+        "mean": float(scores.mean()),
+        "standard_deviation_over_splits": deviation,
+        "standard_error_over_splits": deviation / math.sqrt(n_splits),
+        "n_splits": n_splits,
+    }
+
+
+def _deviation(scores):
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
+
+
+def _interval(resampled, tail):
+    if len(resampled) == 0:
+        return float("nan"), float("nan")
+    return tuple(float(bound) for bound in np.quantile(resampled, [tail, 1 - tail]))
