@@ -24,7 +24,7 @@ from sklearn.model_selection import ShuffleSplit
 from skmot import LinearPredictivity, MultiLevelOT, MultiLevelOTRotation, SoftMatching
 from skmot.datasets import load_digit_networks, make_simulated_cortex
 from skmot.exceptions import DeadUnitWarning
-from skmot.model_selection import compare
+from skmot.model_selection import compare, hierarchy_test, mean_over_networks
 
 # ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
@@ -200,6 +200,20 @@ for index, region in enumerate(regions):
         f"{region:<10}{drivers[index]:>8.2f}"
         + "".join(f"{depth[index]:>19.2f}" for depth in found.values())
     )
+
+# %%
+# The test of depth order uses the layer costs of each subject. The regions have the
+# depths of the layers that drive them. Its slope is one number per subject, so that it
+# can be tested over subjects, for this model.
+
+slopes = {}
+for subject, layers in subjects.items():
+    result = hierarchy_test(
+        MultiLevelOT(), layers, model, depths=(drivers, depths), random_state=0
+    )
+    slopes[subject, "model"] = result.slope_
+    print(f"{subject}: slope {result.slope_:.3f}, p = {result.p_value:.3f}")
+print(mean_over_networks(slopes))
 
 # %%
 # As in the paper, rotations help most, MOT is above pairwise best, and the maps follow

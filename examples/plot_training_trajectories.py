@@ -24,6 +24,7 @@ from skmot import MultiLevelOT
 from skmot.datasets import load_digit_trajectories
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import hierarchy_score
+from skmot.model_selection import hierarchy_test
 
 # ReLU units that respond to no stimulus are left out. The warning is not repeated here.
 warnings.simplefilter("ignore", DeadUnitWarning)
@@ -70,6 +71,12 @@ print(
     f"{np.count_nonzero(chance >= score - 1e-9)} of {len(chance)} permutations reach "
     "that of transport"
 )
+
+# %%
+# The test of depth order takes checkpoints for layers: are checkpoints of similar
+# position in the two runs more alike, beyond what their quality explains?
+
+print(hierarchy_test(MultiLevelOT(MultiLevelOT()), X, y, n_permutations=39, n_jobs=-1))
 
 # %%
 # In the run for this page, transport follows the diagonal from step 32 on, except for

@@ -135,7 +135,7 @@ def hierarchy_test(
         slope_ : float
             Same as `slope`, named like a learned attribute.
         null_slopes : ndarray of shape (n_permutations,)
-            Slopes of the fits to permuted targets.
+            Slopes of the fits to permuted targets, with the smoothed spread of Notes.
         hierarchy, adjusted_hierarchy : float
             Hierarchy scores of the layer coupling with the same depths, see
             :func:`skmot.metrics.hierarchy_score`. They describe the coupling and take
@@ -205,8 +205,13 @@ def hierarchy_test(
 
     `p_stimuli` is (1 + #{slope_b >= slope_0}) / (1 + n). Its null hypothesis is that
     the rows of source and target are unrelated: costs depend on widths, whether or not
-    rows are related. For `p_layers`, the rows of L_0 are the layers of the side with
-    more layers (the source if both have the same number). For an order o of them,
+    rows are related. For this comparison, sd is smoothed: its logarithm is replaced by
+    the sum of row means and column means, so that it has no slope. If the relation is
+    strong, m is far below the costs C_b of all permuted fits, L_b is -log sd, and the
+    slopes of sd would be those of an estimate from n fits.
+
+    For `p_layers`, the rows of L_0 are the layers of the side with more layers (the
+    source if both have the same number). For an order o of them,
 
     ``v(o) = sum_lm L_0[l, m] D[o_l, m]``,
 
@@ -286,15 +291,18 @@ def hierarchy_test(
     chance, spread = all_costs.mean(axis=0), null_costs.std(axis=0, ddof=1)
     _check_spread(spread, all_costs)
     above_chance = chance - all_costs
-    logarithms = -np.log(np.maximum(above_chance, spread))
+    logarithms = -np.log(np.maximum(above_chance[0], spread))
+    slope = (logarithms * centred).sum() / (centred**2).sum()
 
-    slopes = (logarithms * centred).sum(axis=(1, 2)) / (centred**2).sum()
-    tie = _TIE * (np.abs(logarithms[0] * centred).sum() / (centred**2).sum())
+    # Of a strong effect, all permuted fits are clipped.
+    clipped = -np.log(np.maximum(above_chance, _smooth(spread)))
+    slopes = (clipped * centred).sum(axis=(1, 2)) / (centred**2).sum()
+    tie = _TIE * (np.abs(clipped[0] * centred).sum() / (centred**2).sum())
     n_as_steep = int(np.count_nonzero(slopes[1:] >= slopes[0] - tie))
     p_stimuli = (1 + n_as_steep) / (1 + n_permutations)
     layer_orders = _orders_of_layers(max(costs.shape), random)
-    p_layers, smallest_layers = _order_p_value(logarithms[0], distances, layer_orders)
-    p_centred, smallest_centred = _order_p_value(logarithms[0], centred, layer_orders)
+    p_layers, smallest_layers = _order_p_value(logarithms, distances, layer_orders)
+    p_centred, smallest_centred = _order_p_value(logarithms, centred, layer_orders)
     shortfalls = _weighted_shortfalls(above_chance[0], spread)
     p_weighted, _ = _order_p_value(shortfalls, centred, layer_orders)
 
@@ -304,7 +312,7 @@ def hierarchy_test(
     clipped_share = float((above_chance[0] <= spread).mean())
     _warn_about_smallest(smallest_p, n_row_orders, n_permutations, costs.shape)
     _warn_about_result(clipped_share, permutations.movable_share, codes, strategy)
-    slope = float(slopes[0])
+    slope = float(slope)
     return Result(
         _conclude(p_value, smallest_p, slope),
         p_value=p_value,
@@ -323,7 +331,7 @@ def hierarchy_test(
         layer_costs=costs,
         chance_costs=chance,
         chance_sd=spread,
-        log_dissimilarities=logarithms[0],
+        log_dissimilarities=logarithms,
         depth_distances=distances,
         null_hypothesis=(
             f"{say_permuted(codes, blocks).capitalize()} of the source are unrelated "
@@ -441,6 +449,17 @@ def _centre_twice(distances):
     """Subtract row means and column means, so that rows and columns sum to zero."""
     by_row = distances.mean(axis=1, keepdims=True)
     return distances - by_row - distances.mean(axis=0) + distances.mean()
+
+
+def _smooth(spread):
+    """Return the spread as a product of one factor per row and one per column.
+
+    If the effect is strong, all permuted fits are clipped at the spread. The slope of
+    -log(spread), which is an estimate from few permutations, would then be the null
+    slope. The double-centred slope of the logarithm of a product is zero.
+    """
+    logarithms = np.log(spread)
+    return np.exp(logarithms - _centre_twice(logarithms))
 
 
 def _orders_of_layers(n_layers, random):

@@ -83,7 +83,21 @@ def slow_test(X, y, row_orders, depths=None):
     column = [sum(distance[i, j] for i in range(n)) / n for j in range(k)]
     mean = sum(row) / n
     centred = {(i, j): distance[i, j] - row[i] - column[j] + mean for i, j in pairs}
+    spreads = {}
+    for pair in pairs:
+        values = [cost[pair] for cost in costs[1:]]
+        spreads[pair] = math.log(np.std(values, ddof=1))
+    # For the comparison with permuted rows, its logarithm is a sum of row and column.
+    smooth = {
+        (i, j): math.exp(
+            sum(spreads[i, other] for other in range(k)) / k
+            + sum(spreads[other, j] for other in range(n)) / n
+            - sum(spreads.values()) / len(pairs)
+        )
+        for i, j in pairs
+    }
     logarithms, n_clipped = [{} for _ in costs], 0
+    compared = [{} for _ in costs]
     for pair in pairs:
         values = [cost[pair] for cost in costs]
         m = sum(values) / len(values)
@@ -92,12 +106,14 @@ def slow_test(X, y, row_orders, depths=None):
         sd = math.sqrt(squares / (len(row_orders) - 1))
         for result, value in zip(logarithms, values, strict=True):
             result[pair] = -math.log(max(m - value, sd))
+        for result, value in zip(compared, values, strict=True):
+            result[pair] = -math.log(max(m - value, smooth[pair]))
         n_clipped += m - values[0] <= sd
-    slopes = [
+    slope, *slopes = (
         sum(result[pair] * centred[pair] for pair in pairs)
         / sum(centred[pair] ** 2 for pair in pairs)
-        for result in logarithms
-    ]
+        for result in (logarithms[0], *compared)
+    )
 
     def p_layers(weights):
         def value(order):
@@ -111,7 +127,7 @@ def slow_test(X, y, row_orders, depths=None):
 
     as_steep = sum(slope >= slopes[0] - 1e-11 for slope in slopes[1:])
     return {
-        "slope": slopes[0],
+        "slope": slope,
         "null_slopes": sorted(slopes[1:]),
         "p_stimuli": (1 + as_steep) / (1 + len(row_orders)),
         "p_layers": p_layers(distance),
@@ -152,7 +168,9 @@ def test_result_is_that_of_the_definition(shape, noise, how, orders, options):
     X, y = hierarchical((4, 7, 5, 6)[: shape[0]], (5, 4, 6, 3, 7)[: shape[1]], 24)
     result = hierarchy_test(MultiLevelOT(), X, y, random_state=0, **options)
     slow = slow_test(X, y, orders)
-    np.testing.assert_allclose(np.sort(result.null_slopes), slow.pop("null_slopes"))
+    np.testing.assert_allclose(
+        np.sort(result.null_slopes), slow.pop("null_slopes"), atol=1e-12
+    )
     for name, value in slow.items():
         assert result[name] == pytest.approx(value, abs=1e-9), name
     assert result.p_value == max(
@@ -705,3 +723,23 @@ def test_data_and_estimator_are_not_changed():
     for layer, copy in zip(X + y, before, strict=True):
         np.testing.assert_array_equal(layer, copy)
     assert not hasattr(estimator, "layer_costs_")
+
+
+def test_a_strong_relation_is_found_whatever_the_spread_of_permuted_fits():
+    # All permuted fits are clipped. A spread that grows with the difference in depth
+    # must not be their slope.
+    rng = np.random.default_rng(0)
+    depth = [rng.normal(size=(200, 4))]
+    for _ in range(4):
+        depth.append(0.8 * depth[-1] + 0.6 * rng.normal(size=(200, 4)))
+    X, y = (
+        LayerStack([layer + 0.1 * rng.normal(size=layer.shape) for layer in depth])
+        for _ in range(2)
+    )
+    for seed in range(6):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = hierarchy_test(
+                MultiLevelOT(), X, y, n_permutations=3, random_state=seed
+            )
+        assert result.p_stimuli == 0.25
