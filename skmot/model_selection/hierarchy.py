@@ -132,7 +132,7 @@ def hierarchy_test(
         slope : float
             Fall of the logarithm of the similarity above chance over the whole range of
             depth. Positive if layers of similar depth are more alike.
-        slope_ : float
+        `slope_` : float
             Same as `slope`, named like a learned attribute.
         null_slopes : ndarray of shape (n_permutations,)
             Slopes of the fits to permuted targets, with the smoothed spread of Notes.
