@@ -70,15 +70,13 @@ cases = {"a copy": (first, copy), "two networks": (first, second)}
 # the ROC curve of 1, a random ranking .5.
 
 held_out = {}
-figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+curves, planted_units = {}, {}
 table = [
     f"{'':<14}{'not':>10}{'':>30}{'area under ROC':>20}{'planted among 16':>22}",
     f"{'':<14}{'planted':>10}{'share':>8}{'bounds':>14}{'corner':>8}{'share':>10}"
     f"{'all masses':>12}{'least matched units':>20}",
 ]
-for color, axis, (name, (source, target)) in zip(
-    ("C0", "C1"), axes[1:], cases.items(), strict=True
-):
+for name, (source, target) in cases.items():
     X, planted_X = plant(source)
     y, planted_y = plant(target)
     X_train, X_test, y_train, y_test = train_test_split(
@@ -104,21 +102,7 @@ for color, axis, (name, (source, target)) in zip(
             matching.score(X_test, y_test),
             matching.matching_score(X_test, y_test),
         )
-
-    axes[0].plot(curve.masses, curve.similarities, ".", color=color, label=name)
-    axes[0].plot(curve.masses, curve.fitted_similarities, color=color)
-    axes[0].axvspan(curve.low, curve.high, color=color, alpha=0.15)
-    axis.hist(
-        [averaged[~planted_y], averaged[planted_y]],
-        np.linspace(0, 1, 21),
-        stacked=True,
-        label=["the network's own", "planted"],
-    )
-    axis.set(
-        title=f"{name}: target units",
-        xlabel="share of the unit matched, mean over masses",
-        ylabel="units",
-    )
+    curves[name], planted_units[name] = curve, planted_y
 print("\n".join(table))
 
 # %%
@@ -144,6 +128,29 @@ for (name, mass), scores in held_out.items():
 # because real units that are left out count as 0. Partial matching shows which units
 # correspond; it is not a better prediction.
 
+# %%
+# The figure
+# ----------
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+for color, axis, (name, curve) in zip(
+    ("C0", "C1"), axes[1:], curves.items(), strict=True
+):
+    axes[0].plot(curve.masses, curve.similarities, ".", color=color, label=name)
+    axes[0].plot(curve.masses, curve.fitted_similarities, color=color)
+    axes[0].axvspan(curve.low, curve.high, color=color, alpha=0.15)
+    averaged, planted = curve.matched[1].mean(axis=0), planted_units[name]
+    axis.hist(
+        [averaged[~planted], averaged[planted]],
+        np.linspace(0, 1, 21),
+        stacked=True,
+        label=["the network's own", "planted"],
+    )
+    axis.set(
+        title=f"{name}: target units",
+        xlabel="share of the unit matched, mean over masses",
+        ylabel="units",
+    )
 axes[0].axvline(not_planted, color="0.4", ls=":", zorder=0, label="share not planted")
 axes[0].set(
     title="similarity (dots), fit, bounds (shaded)",
