@@ -243,6 +243,8 @@ def permutation_control(
 
     See Also
     --------
+    hierarchy_test : Tests whether layers of similar depth are more alike.
+    joint_permutation_test : One p-value for many pairs of networks.
     compare : Scores of several methods and networks, with confidence intervals.
 
     Notes
