@@ -8,9 +8,8 @@ from scipy.sparse import csr_array
 from skmot._units import column_blocks, column_correlations, constant_units
 from skmot._utils.array_api import to_numpy
 from skmot.layers import LayerStack
-from skmot.layers.labels import as_labels, list_labels
+from skmot.layers.labels import as_labels, list_labels, stimulus_codes
 from skmot.layers.reading import check_unmasked
-from skmot.layers.trials import stimulus_codes
 
 
 @dataclass(frozen=True)

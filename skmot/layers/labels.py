@@ -149,6 +149,27 @@ def list_labels(labels):
     return list(labels) if labels.dtype.kind in "mM" else labels.tolist()
 
 
+def stimulus_codes(labels):
+    """Convert stimulus labels to numbers, in the order of their first occurrence.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_trials,)
+        Stimulus label of each trial. Trials with equal labels are repeats of one
+        stimulus.
+
+    Returns
+    -------
+    codes : ndarray of int of shape (n_trials,)
+        Index of each trial's stimulus, starting at 0.
+    """
+    numbers = {}
+    return np.array(
+        [numbers.setdefault(label, len(numbers)) for label in list_labels(labels)],
+        dtype=np.intp,
+    )
+
+
 def join_labels(parts):
     """Concatenate arrays of labels; none is converted to another type."""
     kinds = {part.dtype.kind for part in parts}

@@ -6,7 +6,12 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import GroupKFold, check_cv
 
-from skmot.layers.labels import as_labels, labels_repeat, list_labels
+from skmot.layers.labels import (
+    as_labels,
+    labels_repeat,
+    list_labels,
+    stimulus_codes,
+)
 
 # Number of folds if none is given, as in scikit-learn.
 _N_FOLDS = 5
@@ -68,15 +73,14 @@ def read_groups(groups, n_rows):
         )
     if np.ndim(groups) == 0:
         raise ValueError(f"`groups` must be one label a row; got {groups!r}.")
-    labels = list_labels(as_labels(groups))
+    labels = as_labels(groups)
     if len(labels) != n_rows:
         raise ValueError(
             "Found input variables with inconsistent numbers of samples: `groups` has "
             f"{len(labels)} labels for {n_rows} rows. (A list of layers is split by "
             "layer, not by stimulus: convert it to a LayerStack first.)"
         )
-    codes = {}
-    return np.array([codes.setdefault(label, len(codes)) for label in labels])
+    return stimulus_codes(labels)
 
 
 def make_splits(cv, n_rows, groups, labels=None):

@@ -25,6 +25,7 @@ from skmot.layers.labels import (
     labels_agree,
     list_labels,
     plain_form,
+    stimulus_codes,
 )
 from skmot.layers.layout import layer_label
 from skmot.layers.lazy import (
@@ -49,7 +50,6 @@ from skmot.layers.trials import (
     Repeats,
     TrialAverages,
     numeric_trials,
-    stimulus_codes,
 )
 
 

@@ -9,7 +9,6 @@ from skmot._utils.array_api import (
     to_numpy,
 )
 from skmot.layers.files import FileReference
-from skmot.layers.labels import list_labels
 from skmot.layers.lazy import LazyLayer, is_in_file, sample_of, take_rows
 
 # Entries of the trials that are averaged at once. In memory, 2 MB of float64 fit into
@@ -17,27 +16,6 @@ from skmot.layers.lazy import LazyLayer, is_in_file, sample_of, take_rows
 # because its trials may be in any order.
 _BLOCK_ENTRIES = 250_000
 _BLOCK_ENTRIES_IN_FILE = 16_000_000
-
-
-def stimulus_codes(labels):
-    """Convert stimulus labels to numbers, in the order of their first occurrence.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_trials,)
-        Stimulus label of each trial. Trials with equal labels are repeats of one
-        stimulus.
-
-    Returns
-    -------
-    codes : ndarray of int of shape (n_trials,)
-        Index of each trial's stimulus, starting at 0.
-    """
-    numbers = {}
-    return np.array(
-        [numbers.setdefault(label, len(numbers)) for label in list_labels(labels)],
-        dtype=np.intp,
-    )
 
 
 class Repeats:

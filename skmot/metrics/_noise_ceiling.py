@@ -20,10 +20,9 @@ from skmot._utils.array_api import to_numpy
 from skmot._utils.sklearn import Interval, validate_params
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
-from skmot.layers.labels import as_labels
+from skmot.layers.labels import as_labels, stimulus_codes
 from skmot.layers.layout import Layout, nest
 from skmot.layers.reading import check_unmasked
-from skmot.layers.trials import stimulus_codes
 
 # Random splits that are resampled for an interval. Their mean differs from that of many
 # more splits by much less than the width of the interval.

@@ -10,8 +10,8 @@ from skmot._repeats import read_runs, say_largest, split_half_reliability
 from skmot._utils.array_api import select
 from skmot._utils.sklearn import Interval, fit_context
 from skmot.layers.checks import check_finite, check_layer, finite_units
+from skmot.layers.labels import stimulus_codes
 from skmot.layers.reading import check_unmasked
-from skmot.layers.trials import stimulus_codes
 from skmot.preprocessing.layerwise import LayerTransformer
 
 
