@@ -228,24 +228,3 @@ def check_same_length(first, second, first_where, second_where):
             f"{first_where} has {lengths[0]} stimuli and {second_where} has "
             f"{lengths[1]}. Both must be recorded over the same stimuli."
         )
-
-
-def checked_layers(stack, layout, min_stimuli=1):
-    """Check the layers of a stack one at a time.
-
-    Parameters
-    ----------
-    stack : LayerStack
-        The layers.
-    layout : Layout
-        Layout of the stack, which names the layers in error messages.
-    min_stimuli : int, default=1
-        Minimum number of stimuli.
-
-    Yields
-    ------
-    layer : array of shape (n_stimuli, n_units)
-        Checked layer. The units of a nested stack are put side by side.
-    """
-    for index, layer in enumerate(stack.layers):
-        yield check_layer(layer, layout.where(index), min_stimuli)

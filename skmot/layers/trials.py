@@ -64,13 +64,6 @@ class Repeats:
         )
         return self._trials[np.repeat(self._first[rows], counts) + within], counts
 
-    def same_as(self, other):
-        """Whether the stimuli have the same trials."""
-        return self is other or (
-            np.array_equal(self._counts, other._counts)
-            and np.array_equal(self._trials, other._trials)
-        )
-
 
 class TrialAverages(LazyLayer):
     """Averages over the trials of each stimulus.
