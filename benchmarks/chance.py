@@ -2,6 +2,7 @@
 
     python benchmarks/chance.py                          every null 300 times
     python benchmarks/chance.py --parts hierarchy partial --runs 1000
+    python benchmarks/chance.py --cases "earlier rows" refits
     python benchmarks/chance.py --json chance.json
 
 Each part is a module `chance_<part>.py` with dicts of functions. A function simulates
@@ -38,7 +39,11 @@ def main():
     for part in arguments.parts:
         module = import_module(f"chance_{part}")
         for kind in KINDS:
-            cases = getattr(module, kind, {})
+            cases = {
+                name: simulate
+                for name, simulate in getattr(module, kind, {}).items()
+                if any(words in name for words in arguments.cases)
+            }
             n_runs = arguments.runs if kind == "NULLS" else arguments.other_runs
             if cases:
                 print(f"\n{part}, {kind.lower().replace('_', ' ')}")
@@ -81,6 +86,9 @@ def parse():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--cases", nargs="*", default=[""], help="words; only cases that have one"
+    )
     parser.add_argument("--runs", type=int, default=300, help="data sets of each null")
     parser.add_argument(
         "--other-runs", type=int, default=100, help="data sets of each other case"
