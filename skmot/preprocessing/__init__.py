@@ -3,6 +3,7 @@
 from skmot.preprocessing.layerwise import LayerwiseTransformer
 from skmot.preprocessing.repeats import average_repeats
 from skmot.preprocessing.selectors import (
+    ActivitySelector,
     FiniteUnitSelector,
     ReliabilitySelector,
     UnitSubsampler,
@@ -10,6 +11,7 @@ from skmot.preprocessing.selectors import (
 from skmot.preprocessing.target import TransformedTargetLayers
 
 __all__ = [
+    "ActivitySelector",
     "FiniteUnitSelector",
     "LayerwiseTransformer",
     "ReliabilitySelector",

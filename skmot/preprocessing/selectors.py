@@ -7,8 +7,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skmot._repeats import read_runs, say_largest, split_half_reliability
-from skmot._utils.array_api import select
-from skmot._utils.sklearn import Interval, fit_context
+from skmot._units import column_blocks
+from skmot._utils.array_api import select, to_numpy
+from skmot._utils.sklearn import Interval, RealNotInt, fit_context
 from skmot.layers.checks import check_finite, check_layer, finite_units
 from skmot.layers.labels import stimulus_codes
 from skmot.layers.reading import check_unmasked
@@ -16,7 +17,45 @@ from skmot.preprocessing.layerwise import LayerTransformer
 
 
 class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
-    """Base class of the transformers that select units of each layer."""
+    """Base class of the transformers that select units of each layer.
+
+    A subclass implements `_choose`, or `_choose_in_stack` if it needs more than one
+    layer at a time.
+    """
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Select the units of each layer.
+
+        Parameters
+        ----------
+        X : LayerStack, list, dict, DataFrame or array-like
+            Layers, each of shape (n_stimuli, n_units).
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            Fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If no unit of a layer can be selected, or the input is invalid.
+        """
+        stack = self._read(X)
+        self._learned = self._choose_in_stack(stack)
+        self.units_ = self._layout.nest(self._learned)
+        return self
+
+    def _choose_in_stack(self, stack):
+        """Return the sorted indices of the selected units of each array."""
+        return self._learn(stack, self._choose)
+
+    def _choose(self, layer, where):
+        """Return the sorted indices of the selected units of one array."""
+        raise NotImplementedError
 
     def _transform_layer(self, learned, layer, where):
         return select(layer, learned, axis=1)
@@ -78,22 +117,7 @@ class UnitSubsampler(UnitSelector, auto_wrap_output_keys=None):
         self.fraction = fraction
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Select the units of each layer.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Layers, each of shape (n_stimuli, n_units).
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : UnitSubsampler
-            Fitted transformer.
-        """
+    def _choose_in_stack(self, stack):
         random = check_random_state(self.random_state)
 
         def choose(layer, where):
@@ -101,9 +125,7 @@ class UnitSubsampler(UnitSelector, auto_wrap_output_keys=None):
             n_kept = max(1, round(self.fraction * n_units))
             return np.sort(random.permutation(n_units)[:n_kept])
 
-        self._learned = self._learn(self._read(X), choose)
-        self.units_ = self._layout.nest(self._learned)
-        return self
+        return self._learn(stack, choose)
 
 
 class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
@@ -198,35 +220,13 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         self.n_halves = n_halves
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Select the units of each layer.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Layers that have trials, or layers of shape (n_trials, n_units) with labels
-            that repeat. Neither is required if `reliabilities` are given.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : ReliabilitySelector
-            Fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If there are no labels or no repeats, `reliabilities` have the wrong shape,
-            `runs` do not fit the trials, or all units of a layer are below the
-            threshold.
-        """
-        stack = self._read(X)
+    def _choose_in_stack(self, stack):
+        if self.reliabilities is None:
+            found = list(self._estimate(stack))
+        else:
+            found = list(self._given(stack))
         chosen = []
-        for reliabilities, where in (
-            self._estimate(stack) if self.reliabilities is None else self._given(stack)
-        ):
+        for reliabilities, where in found:
             units = np.flatnonzero(reliabilities >= self.threshold)
             if units.size == 0:
                 raise ValueError(
@@ -234,11 +234,9 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
                     f"{self.threshold}: the largest is {say_largest(reliabilities)}. "
                     "Lower `threshold`, or leave the layer out."
                 )
-            chosen.append((reliabilities, units))
-        self._learned = [units for _, units in chosen]
-        self.reliabilities_ = self._layout.nest([values for values, _ in chosen])
-        self.units_ = self._layout.nest(self._learned)
-        return self
+            chosen.append(units)
+        self.reliabilities_ = self._layout.nest([values for values, _ in found])
+        return chosen
 
     def _estimate(self, stack):
         """Yield the estimated reliabilities of each array and its name."""
@@ -342,47 +340,19 @@ class FiniteUnitSelector(UnitSelector, auto_wrap_output_keys=None):
     _parameter_constraints = {}
     _allows_missing = True
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Select the units of each layer.
-
-        Parameters
-        ----------
-        X : LayerStack, list, dict, DataFrame or array-like
-            Layers, each of shape (n_stimuli, n_units).
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : FiniteUnitSelector
-            Fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If each unit of a layer has a missing response. For a single array, this is
-            a warning, as in scikit-learn's selectors, and no unit is selected.
-        """
-        stack = self._read(X)
-
-        def choose(layer, where):
-            units = np.flatnonzero(finite_units(layer))
-            if units.size == 0:
-                message = (
-                    f"Each of the {layer.shape[1]} unit(s) of {where} has a missing "
-                    "response (NaN or infinite). Leave the layer out, or leave out the "
-                    "stimuli that have missing responses."
-                )
-                if not self._layout.is_single_array:
-                    raise ValueError(message)
-                # scikit-learn's checks require that such an array can be fitted.
-                warnings.warn(message, UserWarning, stacklevel=2)
-            return units
-
-        self._learned = self._learn(stack, choose)
-        self.units_ = self._layout.nest(self._learned)
-        return self
+    def _choose(self, layer, where):
+        units = np.flatnonzero(finite_units(layer))
+        if units.size == 0:
+            message = (
+                f"Each of the {layer.shape[1]} unit(s) of {where} has a missing "
+                "response (NaN or infinite). Leave the layer out, or leave out the "
+                "stimuli that have missing responses."
+            )
+            if not self._layout.is_single_array:
+                raise ValueError(message)
+            # scikit-learn's checks require that such an array can be fitted.
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return units
 
     def _transform_layer(self, learned, layer, where):
         selected = super()._transform_layer(learned, layer, where)
@@ -395,6 +365,101 @@ class FiniteUnitSelector(UnitSelector, auto_wrap_output_keys=None):
             "select units before the stimuli are split.",
         )
         return selected
+
+
+class ActivitySelector(UnitSelector, auto_wrap_output_keys=None):
+    """Select the units of each layer that respond to enough stimuli.
+
+    A unit responds to a stimulus if its response differs from its response at rest,
+    which is its most frequent response to the training stimuli: 0 for ReLU units and
+    for the features of a sparse dictionary, and another number after these are
+    standardised. All responses of a unit without a response at rest, such as a voxel,
+    are counted, except one.
+
+    The tuning curve of a unit that responds to one or two stimuli is a matter of these
+    stimuli. It matches others by chance, and predicts nothing for other stimuli.
+
+    Parameters
+    ----------
+    min_active : int or float, default=5
+        Least number of training stimuli that a selected unit responds to. A float is a
+        fraction of the training stimuli, above 0 and at most 1.
+
+    Attributes
+    ----------
+    n_active_ : list of ndarray of int of shape (n_units,)
+        Number of training stimuli that each unit responds to, with a list for each
+        nested stack.
+    units_ : list of ndarray of int
+        Sorted indices of the selected units of each layer, with a list for each nested
+        stack.
+    n_features_in_ : int
+        Number of units of all layers.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the units. Defined only if `X` is a DataFrame with string columns.
+
+    See Also
+    --------
+    ReliabilitySelector : Selects units that respond alike to repeats of a stimulus.
+    skmot.metrics.scored_units : Number of units that a score rests on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmot import LayerStack
+    >>> from skmot.preprocessing import ActivitySelector
+    >>> rng = np.random.default_rng(0)
+    >>> features = np.maximum(rng.normal(size=(100, 4)) - [0, 1, 2.5, 5], 0)
+    >>> selector = ActivitySelector().fit(LayerStack({"dictionary": features}))
+    >>> selector.n_active_
+    [array([46, 13,  1,  0])]
+    >>> selector.units_
+    [array([0, 1])]
+    """
+
+    _parameter_constraints = {
+        "min_active": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+    }
+
+    def __init__(self, min_active=5):
+        self.min_active = min_active
+
+    def _choose_in_stack(self, stack):
+        counts = self._learn(stack, lambda layer, where: (_count_active(layer), where))
+        least = self.min_active
+        if not isinstance(least, Integral):
+            least = least * len(stack)
+        chosen = []
+        for n_active, where in counts:
+            units = np.flatnonzero(n_active >= least)
+            if units.size == 0:
+                raise ValueError(
+                    f"No unit of {where} responds to at least {least:g} of "
+                    f"n_samples={len(stack)} stimuli: the largest number is "
+                    f"{n_active.max()}. Lower `min_active`, or leave the layer out."
+                )
+            chosen.append(units)
+        self.n_active_ = self._layout.nest([n_active for n_active, _ in counts])
+        return chosen
+
+
+def _count_active(layer):
+    """Count the responses of each unit that differ from its most frequent response."""
+    n_stimuli, n_units = layer.shape
+    n_active = np.empty(n_units, dtype=np.intp)
+    for part in column_blocks(layer, n_units):
+        responses = np.sort(to_numpy(layer[:, part]), axis=0)
+        # Row of the first of the equal responses that each one belongs to.
+        first = np.zeros(responses.shape, dtype=np.intp)
+        is_new = responses[1:] != responses[:-1]
+        first[1:] = np.where(is_new, np.arange(1, n_stimuli)[:, np.newaxis], 0)
+        first = np.maximum.accumulate(first, axis=0)
+        n_alike = np.arange(1, n_stimuli + 1)[:, np.newaxis] - first
+        n_active[part] = n_stimuli - n_alike.max(axis=0)
+    return n_active
 
 
 def _given_layers(given, structure):

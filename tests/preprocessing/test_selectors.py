@@ -10,6 +10,7 @@ from skmot import LayerStack, MultiLevelOT, SoftMatching
 from skmot.exceptions import RowNumberWarning
 from skmot.metrics import noise_ceiling
 from skmot.preprocessing import (
+    ActivitySelector,
     FiniteUnitSelector,
     LayerwiseTransformer,
     ReliabilitySelector,
@@ -463,3 +464,73 @@ def test_selected_columns_keep_their_names():
     frame.iloc[0, 1] = np.nan
     selected = FiniteUnitSelector().fit_transform(frame)
     assert selected.unit_names[0].tolist() == ["a", "c", "d"]
+
+
+# -- activity ----------------------------------------------------------------------
+
+
+def rare_units(n_stimuli=60):
+    """Return units that respond to 0, 1, 4, 5, 30 and all stimuli, and rest at 0."""
+    responses = np.zeros((n_stimuli, 6))
+    for unit, n_active in enumerate((0, 1, 4, 5, 30, n_stimuli)):
+        responses[:n_active, unit] = 1 + np.arange(n_active)
+    return np.random.default_rng(0).permutation(responses)
+
+
+def test_units_are_selected_by_the_number_of_stimuli_they_respond_to():
+    layers = LayerStack({"a": rare_units(), "b": rare_units()[:, 3:]})
+    selector = ActivitySelector().fit(layers)
+    # All responses of the last unit differ: one of them counts as rest.
+    assert selector.n_active_[0].tolist() == [0, 1, 4, 5, 30, 59]
+    assert [units.tolist() for units in selector.units_] == [[3, 4, 5], [0, 1, 2]]
+    assert selector.transform(layers).widths == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("min_active", "units"),
+    [
+        (1, [1, 2, 3, 4, 5]),
+        (6, [4, 5]),
+        (0.5, [4, 5]),
+        (0.51, [5]),
+        (5 / 60, [3, 4, 5]),
+    ],
+)
+def test_the_least_number_can_be_a_number_or_a_fraction(min_active, units):
+    selector = ActivitySelector(min_active).fit([rare_units()])
+    assert selector.units_[0].tolist() == units
+
+
+def test_shifted_and_scaled_units_respond_to_the_same_stimuli():
+    given = LayerStack([rare_units()])
+    standardised = make_pipeline(
+        LayerwiseTransformer(StandardScaler()), ActivitySelector()
+    ).fit(given)
+    plain = ActivitySelector().fit(given)
+    np.testing.assert_array_equal(standardised[-1].n_active_, plain.n_active_)
+
+
+def test_activity_is_counted_as_by_unique():
+    rng = np.random.default_rng(0)
+    responses = rng.poisson(rng.exponential(2, size=300), size=(200, 300))
+    (found,) = ActivitySelector(1).fit([responses.astype("float32")]).n_active_
+    for unit, n_active in enumerate(found):
+        counts = np.unique(responses[:, unit], return_counts=True)[1]
+        assert n_active == 200 - counts.max()
+
+
+def test_a_layer_without_active_units_is_an_error_that_names_it():
+    layers = LayerStack({"a": rare_units(), "b": rare_units()[:, :3]})
+    with pytest.raises(
+        ValueError, match=r"No unit of X, layer 'b' responds to at least 5 .* is 4"
+    ):
+        ActivitySelector().fit(layers)
+
+
+def test_held_out_activity_does_not_choose_units():
+    responses = rare_units()
+    responses[40:] = 7.0
+    stack = LayerStack([responses])
+    expected = ActivitySelector(3).fit([responses[:40]]).units_[0]
+    kept = ActivitySelector(3).fit(stack[:40]).transform(stack[40:])
+    assert kept.widths == (len(expected),)
