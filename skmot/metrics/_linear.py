@@ -4,8 +4,6 @@ import math
 import warnings
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
 from skmot._units import (
@@ -16,11 +14,12 @@ from skmot._units import (
     unit_statistics,
     warn_about_dead_units,
 )
-from skmot._utils.array_api import check_numpy
+from skmot._utils.array_api import namespace_of, select
 from skmot._utils.warnings import say_few_validation
 from skmot.layers.checks import check_pair, rows_of
 from skmot.layers.reading import check_unmasked
 from skmot.layers.splits import repeated_rows
+from skmot.metrics._ridge import RidgePopulation, fit_ridge
 
 # Penalties of paper 1, section 3.3.
 ALPHAS = tuple(np.logspace(-4, 4, 8))
@@ -30,21 +29,25 @@ _LEAST_PART = 2
 # than 5 stimuli predicted worse by .007 to .022 than the best penalty, and no better
 # than random ones (60 simulations each).
 LEAST_VALIDATION = 5
-# Scores closer than this are ties: they are means of correlations in float64, after a
-# solve whose rounding errors the smallest penalty magnifies.
-_TIE = 1e-6
 
 
 def linear_predictivity_score(
-    X, Y, *, alphas=None, validation_size=0.1, test_size=0.2, random_state=None
+    X,
+    Y,
+    *,
+    alphas=None,
+    alpha_per_target=False,
+    validation_size=0.1,
+    test_size=0.2,
+    random_state=None,
 ):
     """Linear predictivity: how well a ridge regression from X predicts Y.
 
     The protocol is that of [1]_, section 3.3. The stimuli are split at random into
     training, validation and test parts (70/10/20). Regressions are fitted to the
     training part, and the penalty with the highest mean correlation on the validation
-    part is chosen for all units of Y. The regression with this penalty is refitted to
-    both parts and scored on the test part.
+    part is chosen, for all units of Y or for each of them. The regression with this
+    penalty is refitted to both parts and scored on the test part.
 
     Parameters
     ----------
@@ -57,6 +60,9 @@ def linear_predictivity_score(
     alphas : array-like of shape (n_alphas,), default=None
         Candidate penalties of the squared coefficients between standardised units. None
         means 8 penalties from 1e-4 to 1e4, equally spaced in their logarithm.
+    alpha_per_target : bool, default=False
+        Whether to choose a penalty for each unit of Y, as voxel-wise encoding models
+        do. Otherwise one penalty is chosen for all units.
     validation_size, test_size : float, default=0.1, 0.2
         Fraction of the stimuli in each part. Each part has at least two stimuli.
     random_state : int, RandomState instance or None, default=None
@@ -88,6 +94,11 @@ def linear_predictivity_score(
     --------
     skmot.LinearPredictivity : The estimator.
 
+    Notes
+    -----
+    Regressions are computed in float64, also for float32 input. If penalties tie, the
+    largest is chosen.
+
     References
     ----------
     .. [1] M. Khosla, A. H. Williams. Soft matching distance: a metric on neural
@@ -105,7 +116,10 @@ def linear_predictivity_score(
     """
     groups = repeated_rows(rows_of(X)[0], rows_of(Y)[0])
     X, Y = check_pair(X, Y)
-    check_numpy(X, "linear_predictivity_score")
+    xp = namespace_of(X)
+    # In float32 a penalty of 1e-4 is smaller than the rounding error of X'X for
+    # thousands of stimuli.
+    X, Y = (xp.astype(side, xp.float64, copy=False) for side in (X, Y))
     statistics = [unit_statistics(X), unit_statistics(Y)]
     for part, where in zip(statistics, ["X", "Y"], strict=True):
         check_some_live(part.live, where)
@@ -114,7 +128,7 @@ def linear_predictivity_score(
     )
     alphas = check_alphas(alphas)
     test, validation, training = split_stimuli(
-        len(X), (test_size, validation_size), random_state, groups
+        X.shape[0], (test_size, validation_size), random_state, groups
     )
     if len(alphas) > 1 and len(validation) < LEAST_VALIDATION:
         warnings.warn(
@@ -122,18 +136,20 @@ def linear_predictivity_score(
             UserWarning,
             stacklevel=2,
         )
-    kept = np.concatenate([training, validation])
-    source, target = unit_statistics(X[kept]), unit_statistics(Y[kept])
-    # The validation part comes last in `kept`.
-    regression, _ = fit_on_validation(
-        ridges(alphas),
-        standardize(X[kept], source),
-        standardize(Y[kept], target),
-        np.arange(len(training), len(kept)),
+    fitted = np.concatenate([training, validation])
+    test_X, test_Y = (select(side, test, axis=0) for side in (X, Y))
+    X, Y = (select(side, fitted, axis=0) for side in (X, Y))
+    source, target = unit_statistics(X), unit_statistics(Y)
+    fit = fit_ridge(
+        RidgePopulation(standardize(X, source), alphas),
+        RidgePopulation(standardize(Y, target), alphas),
+        # The validation part comes last in `fitted`.
+        np.arange(len(training), len(fitted)),
+        alpha_per_target,
         "Y",
     )
-    predicted = standardize(X[test], source) @ coefficients_of(regression, Y)
-    return mean_over_units(column_correlations(Y[test], predicted), "Y")
+    predicted = standardize(test_X, source) @ fit.coefficients
+    return mean_over_units(column_correlations(test_Y, predicted), "Y")
 
 
 def check_alphas(alphas):
@@ -211,64 +227,3 @@ def split_stimuli(n_stimuli, shares, random_state, groups=None):
         )
     order = check_random_state(random_state).permutation(n_stimuli)
     return np.split(order, np.cumsum(sizes))
-
-
-def ridges(alphas):
-    """Return a ridge regression for each penalty, in decreasing order."""
-    return [Ridge(float(alpha)) for alpha in np.sort(alphas)[::-1]]
-
-
-def coefficients_of(regression, Y):
-    """Return coefficients of shape (n_units_x, n_units_y), with the dtype of Y."""
-    coefficients = regression.coef_.reshape(Y.shape[1], -1).T
-    return coefficients.astype(Y.dtype, copy=False)
-
-
-def fit_on_validation(regressors, X, Y, validation, where):
-    """Choose a regressor on a validation part and refit it to all stimuli.
-
-    Parameters
-    ----------
-    regressors : list of regressors
-        Unfitted candidate regressors. Each is fitted to the stimuli outside the
-        validation part.
-    X, Y : ndarray of shape (n_stimuli, n_units_x) and (n_stimuli, n_units_y)
-        Standardised units. Constant units are 0.
-    validation : ndarray of int
-        Indices of the stimuli in the validation part. If every unit of Y is constant
-        over them, one more stimulus is added, because no correlation would be defined.
-    where : str
-        Name of Y in error messages.
-
-    Returns
-    -------
-    regressor : regressor
-        Best regressor, fitted to all stimuli. Ties give the first one.
-    score : float
-        Correlation of recorded and predicted responses to the validation part, averaged
-        over units.
-    """
-    # In float32 a penalty of 1e-4 is smaller than the rounding error of X'X for
-    # thousands of stimuli.
-    X, Y = X.astype(np.float64, copy=False), Y.astype(np.float64, copy=False)
-    varied = (Y[validation[0]] != Y).any(axis=1)
-    if not varied[validation].any():
-        validation = np.append(validation, varied.argmax())
-    training = np.delete(np.arange(len(X)), validation)
-    best, best_score = None, -np.inf
-    for regressor in regressors:
-        regressor.fit(X[training], Y[training])
-        predicted = np.reshape(regressor.predict(X[validation]), (len(validation), -1))
-        if not np.isfinite(predicted).all():
-            raise ValueError(
-                f"{type(regressor).__name__} predicted NaN or infinity for {where} "
-                "(its validation part)."
-            )
-        score = mean_over_units(
-            column_correlations(Y[validation], predicted),
-            f"{where} (its validation part)",
-        )
-        # The order of units changes a score by rounding: closer scores are ties.
-        if score > best_score + _TIE:
-            best, best_score = regressor, score
-    return clone(best).fit(X, Y), best_score

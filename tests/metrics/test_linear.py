@@ -18,19 +18,29 @@ from tests.metrics.common import (
 )
 
 
-def slow_predictivity(X, Y, parts, alphas):
+def slow_scores(X, Y, parts, alphas, alpha_per_target=False):
+    """Return the score of each unit."""
     test, validation, training = parts
     kept = np.concatenate([training, validation])
     x, y = StandardScaler().fit(X[kept]), StandardScaler().fit(Y[kept])
 
-    def mean_r(alpha, fitted, scored):
+    def unit_scores(alpha, fitted, scored):
         regression = Ridge(alpha).fit(x.transform(X[fitted]), y.transform(Y[fitted]))
-        predicted = regression.predict(x.transform(X[scored]))
+        predicted = regression.predict(x.transform(X[scored])).reshape(len(scored), -1)
         pairs = zip(Y[scored].T, predicted.T, strict=True)
-        return np.mean([reference.pearson(a, b) for a, b in pairs])
+        return np.array([reference.pearson(a, b) for a, b in pairs])
 
-    best = max(alphas, key=lambda alpha: mean_r(alpha, training, validation))
-    return mean_r(best, kept, test)
+    validated = np.array([unit_scores(alpha, training, validation) for alpha in alphas])
+    if not alpha_per_target:
+        return unit_scores(alphas[validated.mean(axis=1).argmax()], kept, test)
+    return [
+        unit_scores(alphas[best], kept, test)[unit]
+        for unit, best in enumerate(validated.argmax(axis=0))
+    ]
+
+
+def slow_predictivity(X, Y, parts, alphas):
+    return np.mean(slow_scores(X, Y, parts, alphas))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -47,6 +57,26 @@ def test_linear_predictivity_is_ridge_by_the_papers_protocol(seed, alphas):
     assert linear_predictivity_score(
         X, Y, alphas=alphas, random_state=seed
     ) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("widths", [(30, 8), (150, 8), (1, 8), (8, 1), (90, 120)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha_per_target", [False, True])
+def test_penalties_of_all_units_or_of_each_are_chosen_by_correlation(
+    widths, dtype, alpha_per_target
+):
+    # Float32 arrays have the score of the same values in float64.
+    X, Y = (side.astype(dtype) for side in populations(widths, n_stimuli=100, seed=1))
+    alphas = np.logspace(-3, 4, 7)
+    order = np.random.RandomState(5).permutation(100)
+    parts = order[:20], order[20:30], order[30:]
+    expected = slow_scores(
+        X.astype(float), Y.astype(float), parts, alphas, alpha_per_target
+    )
+    found = linear_predictivity_score(
+        X, Y, alphas=alphas, alpha_per_target=alpha_per_target, random_state=5
+    )
+    assert found == pytest.approx(np.mean(expected), abs=1e-10)
 
 
 @pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
@@ -77,6 +107,21 @@ def test_linear_predictivity_needs_stimuli_for_every_part():
         linear_predictivity_score(X[:5], Y[:5])
     with pytest.raises(ValueError, match=r"between 0 and 1; got 1\.5"):
         linear_predictivity_score(X, Y, test_size=1.5)
+
+
+def test_a_population_that_is_constant_over_a_part_has_no_score():
+    X, Y = populations((5, 1), n_stimuli=40)
+    test, fitted = np.split(np.random.RandomState(0).permutation(40), [8])
+    for constant, message in ((fitted, "its validation part"), (test, "unit of Y")):
+        silent = Y.copy()
+        silent[constant] = 0.1
+        with pytest.raises(ValueError, match=message):
+            linear_predictivity_score(X, silent, validation_size=0.2, random_state=0)
+    # One stimulus more is in the validation part if the population varies there.
+    silent = Y.copy()
+    silent[fitted[:8]] = 0.1
+    score = linear_predictivity_score(X, silent, validation_size=0.2, random_state=0)
+    assert -1 <= score <= 1
 
 
 @pytest.mark.parametrize("alphas", [[], [0.0, 1.0], [-1.0], [np.inf], 3.0])

@@ -26,6 +26,7 @@ from skmot import (
     SemiMatching,
     SoftMatching,
 )
+from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import linear_predictivity_score
 from tests import reference
 from tests.networks import random_networks
@@ -117,6 +118,213 @@ def test_linear_predictivity_checks_its_settings():
         LinearPredictivity(validation_fraction=1.0).fit(X, Y)
     with pytest.raises(ValueError, match="n_samples=3 stimuli cannot be split"):
         LinearPredictivity().fit(X[:3], Y[:3])
+
+
+def ridge_by_hand(seen, made, training, alphas):
+    """Return the correlation of each unit for each penalty, in decreasing order.
+
+    Units are standardised over all stimuli, and those that are not in the training part
+    are the validation part.
+    """
+    zs, zm = z(seen, seen), z(made, made)
+    validation = np.delete(np.arange(len(seen)), training)
+    scores = []
+    for alpha in np.sort(alphas)[::-1]:
+        ridge = Ridge(alpha).fit(zs[training], np.hstack([zm, zm])[training])
+        predicted = ridge.predict(zs[validation])[:, : zm.shape[1]]
+        pairs = zip(zm[validation].T, predicted.T, strict=True)
+        scores.append([reference.pearson(a, b) for a, b in pairs])
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "k"), [(7, 7), (1, 4), (4, 1), (30, 50), (200, 20)])
+def test_each_unit_has_the_penalty_that_is_best_for_it(n, k, dtype):
+    X, Y = (side.astype(dtype) for side in populations(n, k, n_stimuli=80))
+    alphas = np.logspace(-3, 4, 8)
+    regression = LinearPredictivity(alphas, alpha_per_target=True, random_state=3)
+    regression.fit(X, Y)
+    training = np.random.RandomState(3).permutation(80)[10:]
+    X, Y = X.astype(float), Y.astype(float)
+    for seen, made, chosen, coefficients in (
+        (X, Y, regression.alpha_, regression.coef_),
+        (Y, X, regression.inverse_alpha_, regression.inverse_coef_),
+    ):
+        scores = ridge_by_hand(seen, made, training, alphas)
+        # Within 1e-6 the largest penalty is chosen, the first one here.
+        is_best = scores > scores.max(axis=0) - 1e-6
+        expected = np.sort(alphas)[::-1][is_best.argmax(axis=0)]
+        np.testing.assert_array_equal(chosen, expected)
+        for unit, alpha in enumerate(chosen):
+            ridge = Ridge(alpha).fit(z(seen, seen), z(made, made)[:, unit])
+            np.testing.assert_allclose(
+                coefficients[:, unit],
+                ridge.coef_,
+                rtol=1e-6,
+                atol=1e-9 if dtype == np.float64 else 1e-6,
+            )
+    # In float32, too: the penalties are chosen in float64.
+    scores = ridge_by_hand(X, Y, training, alphas)
+    assert regression.cost_ == pytest.approx(1 - scores.max(axis=0).mean(), abs=2e-6)
+
+
+def test_dead_units_have_no_penalty_and_units_without_a_score_the_largest():
+    X, Y = populations(4, 5)
+    validation, fitted = np.split(np.random.RandomState(0).permutation(40), [5])
+    Y[:, 1] = 0.1
+    Y[validation, 3] = -2.0
+    regression = LinearPredictivity(alpha_per_target=True, random_state=0)
+    with pytest.warns(DeadUnitWarning):
+        regression.fit(X, Y)
+    assert regression.alpha_.shape == (5,)
+    np.testing.assert_array_equal(np.isnan(regression.alpha_), np.arange(5) == 1)
+    assert regression.alpha_[3] == 1e4
+    scores = ridge_by_hand(X, Y[:, [0, 2, 4]], fitted, np.logspace(-4, 4, 8))
+    assert regression.cost_ == pytest.approx(1 - scores.max(axis=0).mean(), abs=2e-6)
+
+
+@pytest.mark.parametrize("alpha_per_target", [False, True])
+@pytest.mark.parametrize("shape", [(60, 9, 7), (36, 50, 40), (40, 1, 6)])
+def test_float32_has_the_penalties_and_the_cost_of_float64(shape, alpha_per_target):
+    for seed in range(5):
+        X, Y = (
+            side.astype(np.float32)
+            for side in populations(*shape[1:], n_stimuli=shape[0], seed=seed)
+        )
+        # Near-duplicates, which small penalties tell apart.
+        X = np.hstack([X, X + np.float32(1e-3) * X[::-1]])
+        single, double = (
+            LinearPredictivity(alpha_per_target=alpha_per_target, random_state=0).fit(
+                X.astype(dtype), Y.astype(dtype)
+            )
+            for dtype in (np.float32, np.float64)
+        )
+        np.testing.assert_array_equal(single.alpha_, double.alpha_)
+        np.testing.assert_array_equal(single.inverse_alpha_, double.inverse_alpha_)
+        assert single.cost_ == pytest.approx(double.cost_, abs=1e-12)
+        assert single.coef_.dtype == np.float32
+        np.testing.assert_array_equal(single.coef_, double.coef_.astype(np.float32))
+
+
+def test_units_that_vary_in_one_part_only_are_not_predicted_and_predict_nothing():
+    X, Y = populations(4, 3)
+    fitted = np.random.RandomState(0).permutation(40)[5:]
+    alphas = np.logspace(-4, 4, 8)
+    # Over the training part the first unit of each side is constant.
+    X[fitted, 0], Y[fitted, 0] = 0.3, 0.1
+    found = LinearPredictivity(random_state=0).fit(X, Y)
+    scores = ridge_by_hand(X[:, 1:], Y[:, 1:], fitted, alphas)
+    best = scores.mean(axis=1).max()
+    # A constant prediction counts as 0.
+    assert found.cost_ == pytest.approx(1 - 2 / 3 * best, abs=2e-6)
+
+
+def test_what_is_constant_over_the_validation_part_predicts_nothing():
+    validation, fitted = np.split(np.random.RandomState(0).permutation(40), [5])
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        # Of low rank: other eigenvalues are 0, too, like that of the unit which is
+        # constant over the training part and alone varies over the validation part.
+        X = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 12))
+        X[validation] = 0.7
+        X[fitted, 5], X[validation, 5] = 0.3, rng.normal(size=5)
+        Y = rng.normal(size=(40, 3))
+        for alpha_per_target in (False, True):
+            ridge = LinearPredictivity(None, alpha_per_target, random_state=0)
+            assert ridge.fit(X, Y).cost_ == 1
+
+
+def exact_ridge(X, Y, alpha):
+    """Solve by least squares, with a row for the penalty of each coefficient."""
+    penalties = np.sqrt(alpha) * np.eye(X.shape[1])
+    rows = np.vstack([X, penalties]), np.vstack([Y, np.zeros((len(penalties), 1))])
+    return np.linalg.lstsq(*rows, rcond=None)[0]
+
+
+@pytest.mark.parametrize("n", [30, 90])
+@pytest.mark.parametrize(("alpha", "tolerance"), [(1e-11, 1e-6), (1e-6, 1e-4)])
+def test_small_penalties_of_nearly_dependent_units(n, alpha, tolerance):
+    # Singular values fall from 1 to 1e-8.
+    rng = np.random.default_rng(0)
+    shrinking = 10.0 ** -np.linspace(0, 8, n)
+    X = (rng.normal(size=(60, n)) * shrinking) @ rng.normal(size=(n, n))
+    Y = rng.normal(size=(60, 1))
+    regression = LinearPredictivity([alpha], random_state=0).fit(X, Y)
+    expected = exact_ridge(z(X, X), z(Y, Y), alpha)
+    predicted = z(X, X) @ regression.coef_
+    np.testing.assert_allclose(predicted, z(X, X) @ expected, atol=tolerance)
+    validation, fitted = np.split(np.random.RandomState(0).permutation(60), [8])
+    zx, zy = z(X, X), z(Y, Y)
+    centred = zx[fitted] - zx[fitted].mean(axis=0)
+    expected = exact_ridge(centred, zy[fitted] - zy[fitted].mean(), alpha)
+    r = reference.pearson(zy[validation, 0], (zx[validation] @ expected)[:, 0])
+    assert regression.cost_ == pytest.approx(1 - r, abs=tolerance)
+
+
+@pytest.mark.parametrize("n", [5, 90])
+def test_infinite_penalties_are_the_limit_of_large_ones(n):
+    X, Y = populations(n, 4, n_stimuli=60)
+    validation, fitted = np.split(np.random.RandomState(0).permutation(60), [8])
+    zx, zy = z(X, X), z(Y, Y)
+    centred = zx[fitted] - zx[fitted].mean(axis=0)
+    expected = 1 - mean_r(zy[validation], zx[validation] @ centred.T @ zy[fitted])
+    for alpha in (1e12, 1e250):
+        regression = LinearPredictivity([alpha], random_state=0).fit(X, Y)
+        assert regression.cost_ == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.fixture
+def decomposed(monkeypatch):
+    """Return a list that is filled with the shapes of decomposed matrices."""
+    shapes, eigh = [], np.linalg.eigh
+
+    def record(matrix, *args, **kwargs):
+        shapes.append(matrix.shape)
+        return eigh(matrix, *args, **kwargs)
+
+    monkeypatch.setattr(np.linalg, "eigh", record)
+    return shapes
+
+
+@pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)], ids=str)
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_each_layer_is_decomposed_twice_for_all_its_partners(
+    decomposed, n_jobs, random_state
+):
+    source, target = random_networks((6, 40, 90), (7, 30, 80, 5))
+    inner = LinearPredictivity(alpha_per_target=True, random_state=random_state)
+    MultiLevelOT(inner, n_jobs=n_jobs).fit(source, target)
+    widths = (6, 40, 90, 7, 30, 80, 5)
+    # Of more units than stimuli, the stimuli: 60, or 52 without the validation part.
+    expected = [min(width, n) for width in widths for n in (60, 52)]
+    assert sorted(decomposed) == sorted((size, size) for size in expected)
+
+
+def test_parts_that_differ_from_pair_to_pair_are_told_apart():
+    (X,), target = random_networks((9,), (7, 30, 8))
+    np.random.seed(4)  # noqa: NPY002
+    costs = [LinearPredictivity().fit(X, y).cost_ for y in target]
+    np.random.seed(4)  # noqa: NPY002
+    mot = MultiLevelOT(LinearPredictivity()).fit([X], target)
+    np.testing.assert_allclose(mot.layer_costs_, [costs], rtol=1e-12)
+    # A generator is copied for each pair, and is not read.
+    random = np.random.RandomState(4)
+    shared = MultiLevelOT(LinearPredictivity(random_state=random)).fit([X], target)
+    alone = MultiLevelOT(LinearPredictivity(random_state=4)).fit([X], target)
+    np.testing.assert_array_equal(shared.layer_costs_, alone.layer_costs_)
+    assert random.random() == np.random.RandomState(4).random()
+
+
+def test_a_layer_that_varies_once_has_a_part_of_its_own():
+    source, target = random_networks((9, 70), (7, 8, 30))
+    target[1] = np.zeros((60, 2))
+    target[1][17] = 1
+    ridge = LinearPredictivity(random_state=0)
+    mot = MultiLevelOT(ridge).fit(source, target)
+    for s, m in np.ndindex(2, 3):
+        alone = clone(ridge).fit(source[s], target[m])
+        assert mot.layer_costs_[s, m] == alone.cost_
+        np.testing.assert_array_equal(mot.inner_[s][m].coef_, alone.coef_)
 
 
 # -- any regressor ---------------------------------------------------------------------
