@@ -721,6 +721,13 @@ class PairComparison(LayerEstimator):
             curves.append(tuning_curves(layer, layer_statistics, self._curves_metric))
         return Population(join_curves(curves), statistics)
 
+    def _prepare_for_one(self, leaves, statistics):
+        """Return what `_prepare` does, for a population with one partner only.
+
+        A subclass overrides it if another preparation is then faster.
+        """
+        return self._prepare(leaves, statistics)
+
     def _prepared_bytes(self, n_stimuli, statistics):
         """Return the approximate size in bytes of the return value of `_prepare`."""
         n_units = statistics.n_live
@@ -775,6 +782,9 @@ class PairComparison(LayerEstimator):
 
     # Whether `_solve` splits the rows, and must keep repeats of a stimulus together.
     _splits_rows = False
+    # Whether `_held_out_cost` depends on the solution for the training stimuli. If not,
+    # `cost_cv` does not compute one.
+    _held_out_cost_needs_fit = True
 
     @property
     def _leaves_out_constant_units(self):
@@ -822,7 +832,7 @@ class PairComparison(LayerEstimator):
         statistics = read_statistics(layout.leaves(stack))
         # `read_statistics` has checked that the values are finite.
         with config_context(assume_finite=True):
-            return self._prepare(layout.leaves(stack), statistics), statistics
+            return self._prepare_for_one(layout.leaves(stack), statistics), statistics
 
     def _set_solution(self, solution, source_statistics, target_statistics):
         """Set the fitted attributes from the solution for two populations."""

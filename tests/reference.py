@@ -111,3 +111,22 @@ def score(recorded, reconstructed):
             ]
         )
     )
+
+
+def products_of_stimuli(layer, debiased):
+    """Return the kernel of CKA, in more digits where the platform has them.
+
+    If `debiased`, it is U-centred as in Song et al.
+    """
+    layer = layer.astype(np.longdouble)
+    layer = layer[:, np.ptp(layer, axis=0) > 0]
+    layer = layer - layer.mean(axis=0)
+    layer = layer / np.abs(layer).max()
+    n = len(layer)
+    kernel = np.einsum("ik,jk->ij", layer, layer)
+    if debiased:
+        np.fill_diagonal(kernel, 0)
+        sums = kernel.sum(axis=0) / (n - 2)
+        kernel = kernel - sums - sums[:, None] + sums.sum() / (n - 1)
+        np.fill_diagonal(kernel, 0)
+    return kernel

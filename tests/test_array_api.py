@@ -1,6 +1,7 @@
 """Arrays of other libraries give what numpy's give, and stay where they are."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,14 +13,13 @@ from sklearn.utils import get_tags
 from sklearn.utils._array_api import get_namespace, move_estimator_to
 
 from skmot import (
-    CKA,
-    RSA,
     LayerStack,
     LinearPredictivity,
     MultiLevelOT,
     MultiLevelOTRotation,
     OneToOneMatching,
     Procrustes,
+    RegressorMapping,
     RotationMatching,
     SemiMatching,
     SoftMatching,
@@ -379,6 +379,9 @@ def test_reconstruction_correlation_takes_arrays_of_any_library(home):
         procrustes_distance,
         semi_matching_score,
         rectangular_matching_score,
+        rsa_score,
+        linear_cka,
+        partial(linear_predictivity_score, validation_size=0.2, random_state=0),
     ],
 )
 def test_metrics_of_two_populations_take_arrays_of_any_library(home, metric):
@@ -402,18 +405,6 @@ def test_distances_that_are_not_scaled_take_arrays_of_any_library(home, metric, 
     assert found == pytest.approx(metric(X, y, **settings), rel=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:.*validation stimuli, too few")
-@pytest.mark.usefixtures("dispatch")
-@pytest.mark.parametrize("metric", [rsa_score, linear_cka, linear_predictivity_score])
-def test_metrics_that_take_numpy_arrays_only_say_so(home, metric):
-    X, y = np.random.default_rng(6).normal(size=(2, 40, 7))
-    with pytest.raises(TypeError, match=f"{metric.__name__} takes arrays of numpy"):
-        metric(home.asarray(X), y)
-    settings = {"random_state": 0} if metric is linear_predictivity_score else {}
-    moved = metric(X, home.asarray(y), **settings)
-    assert moved == pytest.approx(metric(X, y, **settings))
-
-
 @pytest.mark.usefixtures("dispatch")
 def test_the_hierarchy_score_takes_learned_couplings(home):
     sides = networks()
@@ -433,6 +424,9 @@ ONE_POPULATION = [
     OneToOneMatching(),
     Procrustes(),
     RotationMatching(tol=1e-2),
+    LinearPredictivity(random_state=0),
+    # The second penalty is so small that the layers themselves are decomposed.
+    LinearPredictivity([10.0, 1e-14], alpha_per_target=True, random_state=0),
 ]
 SEVERAL_LAYERS = [
     MultiLevelOT(),
@@ -440,6 +434,7 @@ SEVERAL_LAYERS = [
     MultiLevelOT(strategy="single_best"),
     MultiLevelOT(strategy="pairwise_best"),
     MultiLevelOT(Procrustes()),
+    MultiLevelOT(LinearPredictivity(random_state=0)),
     MultiLevelOT(SoftMatching(metric="sqeuclidean", mass=0.7)),
     MultiLevelOTRotation(tol=1e-2),
 ]
@@ -599,7 +594,14 @@ def test_fitted_estimators_move(home, estimator):
 
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize(
-    "estimator", [SoftMatching(), Procrustes(), MultiLevelOT(Procrustes())], ids=str
+    "estimator",
+    [
+        SoftMatching(),
+        Procrustes(),
+        LinearPredictivity(random_state=0),
+        MultiLevelOT(Procrustes()),
+    ],
+    ids=str,
 )
 def test_stimuli_stay_on_the_device(home, estimator, monkeypatch):
     sizes_on_host = record_host_copies(home, monkeypatch)
@@ -644,7 +646,7 @@ def test_cross_val_predict_gives_layers_back(home):
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize(
     "estimator",
-    [LinearPredictivity(random_state=0), RSA(), CKA(), MultiLevelOT(RSA())],
+    [RegressorMapping(Ridge()), MultiLevelOT(RegressorMapping(Ridge()))],
     ids=str,
 )
 def test_what_takes_numpy_arrays_only_says_so(home, estimator):

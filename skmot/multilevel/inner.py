@@ -396,6 +396,28 @@ class Inner(ABC):
     def held_out_cost(self, fitted, source, target):
         """Return the cost of a fitted inner estimator on other stimuli."""
 
+    def cost_of_fold(self, source, target):
+        """Fit to the training rows of a fold and compute the cost on the held-out rows.
+
+        Parameters
+        ----------
+        source, target : Fold
+            The two layers.
+
+        Returns
+        -------
+        cost : float
+            Cost on the held-out rows.
+        issues : list
+            Convergence issues of the fit.
+        """
+        solution = self.solve(source.train, target.train)
+        fitted = self.fitted(solution, source.train, target.train)
+        # The values were checked when the whole layer was read.
+        with config_context(assume_finite=True):
+            cost = self.held_out_cost(fitted, source.test, target.test)
+        return cost, self.issues(solution)
+
     # -- the estimator itself ------------------------------------------------------
 
     @property
@@ -481,6 +503,12 @@ class PairInner(Inner):
 
     def held_out_cost(self, fitted, source, target):
         return float(fitted._held_out_cost(source.prepared(), target.prepared()))
+
+    def cost_of_fold(self, source, target):
+        if self.estimator._held_out_cost_needs_fit:
+            return super().cost_of_fold(source, target)
+        with config_context(assume_finite=True):
+            return self.held_out_cost(self.estimator, source.test, target.test), []
 
     @property
     def runs_in_threads(self):

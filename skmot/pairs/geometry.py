@@ -10,18 +10,26 @@ from skmot.base import (
     check_some_scored,
     read_side_by_side,
 )
-from skmot.metrics._geometries import cka_geometry, geometry_cost, rsa_geometry
+from skmot.metrics._geometries import (
+    TYPICAL_PARTNERS,
+    cka_geometry,
+    geometry_cost,
+    has_few_units,
+    rsa_geometry,
+)
 
 
 class GeometryComparison(PairComparison):
     """Base class of RSA and CKA, which compare the geometry of two populations.
 
-    The geometry of a population is an array of shape (n_pairs,) with one entry for each
-    pair of stimuli. The scalar product of two geometries is their similarity. `fit`
+    The scalar product of the geometries of two populations is their similarity. `fit`
     computes the geometry of each population once.
     """
 
     _runs_in_threads = True
+    _supports_array_api = True
+    # The cost on held-out stimuli compares the geometries over these stimuli.
+    _held_out_cost_needs_fit = False
 
     @abstractmethod
     def _describe_geometry(self, units, where):
@@ -32,11 +40,14 @@ class GeometryComparison(PairComparison):
         """
 
     def _prepare(self, leaves, statistics):
+        return self._describe_geometry(*self._read_units(leaves, statistics))
+
+    def _read_units(self, leaves, statistics):
+        """Return the argument `units` of `_describe_geometry`, and the layer's name."""
         layer, where = read_side_by_side(leaves)
         if self._input == "raw":
-            return self._describe_geometry(layer, where)
-        curves = tuning_curves(layer, statistics, "sqeuclidean")
-        return self._describe_geometry(curves.vectors, where)
+            return layer, where
+        return tuning_curves(layer, statistics, "sqeuclidean").vectors, where
 
     def _prepare_held_out(self, leaves, statistics):
         if self._input != "raw":
@@ -46,7 +57,7 @@ class GeometryComparison(PairComparison):
         return self._describe_geometry(layer, where)
 
     def _prepared_bytes(self, n_stimuli, statistics):
-        return 8 * n_stimuli * (n_stimuli - 1) // 2
+        return 8 * n_stimuli * (n_stimuli + 1) // 2
 
     def _solve(self, source, target):
         return Solution(cost=geometry_cost(source, target))
@@ -130,8 +141,10 @@ class CKA(GeometryComparison):
 
     Notes
     -----
-    During a fit CKA stores about S^2 / 2 numbers for each layer, where S is the number
-    of stimuli. It is not a regressor and has neither `predict` nor `score`.
+    CKA is computed from products of units if there are few units per stimulus, and
+    otherwise from products of stimuli; both give the same number. During a fit it
+    stores S N or about S^2 / 2 numbers for each layer, where S is the number of stimuli
+    and N that of units. It is not a regressor and has neither `predict` nor `score`.
 
     References
     ----------
@@ -159,4 +172,13 @@ class CKA(GeometryComparison):
         self.debiased = debiased
 
     def _describe_geometry(self, units, where):
-        return cka_geometry(units, self.debiased, where)
+        return cka_geometry(units, self.debiased, where, TYPICAL_PARTNERS)
+
+    def _prepare_for_one(self, leaves, statistics):
+        units, where = self._read_units(leaves, statistics)
+        return cka_geometry(units, self.debiased, where, n_partners=1)
+
+    def _prepared_bytes(self, n_stimuli, statistics):
+        if has_few_units(n_stimuli, statistics.n_live, TYPICAL_PARTNERS):
+            return 8 * n_stimuli * statistics.n_live
+        return super()._prepared_bytes(n_stimuli, statistics)

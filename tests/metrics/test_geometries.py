@@ -1,6 +1,7 @@
 """RSA and CKA: the definitions, other libraries, and laws."""
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group, spearmanr
 
 from skmot.metrics import linear_cka, rsa_score
+from tests import reference
 from tests.metrics.common import (
     LAWS,
     LAWS_OF_PATTERNS,
@@ -42,6 +44,16 @@ def test_rsa_of_two_units_takes_equal_dissimilarities_for_ties():
     signs = np.sign(X[:, 1] - X[:, 0])
     by_hand = spearmanr(1 - np.outer(signs, signs)[upper], pdist(Y, "correlation"))
     assert rsa_score(X, Y) == pytest.approx(by_hand.statistic, abs=1e-12)
+
+
+def test_equal_dissimilarities_get_their_mean_rank_in_rsa():
+    rng = np.random.default_rng(3)
+    # Orders of four numbers have few different correlations.
+    X, Y = (rng.permuted(np.tile([0, 1, 2, 5], (40, 1)), axis=1) for _ in range(2))
+    rdms = [np.round(pdist(side, "correlation"), 10) for side in (X, Y)]
+    assert len(np.unique(rdms[0])) < 20
+    by_hand = spearmanr(*rdms).statistic
+    assert rsa_score(X, Y) == pytest.approx(by_hand, abs=1e-12)
 
 
 def test_rsa_of_one_unit_says_nothing():
@@ -77,6 +89,68 @@ def test_cka_is_that_of_the_gram_matrices(debiased, widths):
         slow_hsic(K, K, debiased) * slow_hsic(L, L, debiased)
     )
     assert linear_cka(X, Y, debiased=debiased) == pytest.approx(by_hand, abs=1e-10)
+
+
+def cka_over_stimuli(X, Y, debiased):
+    K, L = (reference.products_of_stimuli(layer, debiased) for layer in (X, Y))
+    return float(np.sum(K * L) / np.sqrt(np.sum(K * K) * np.sum(L * L)))
+
+
+def loud(X):
+    return X * np.where(np.arange(X.shape[1]) == 0, 1e6, 1)
+
+
+HARD = {
+    "of few units": lambda X: X,
+    "with a loud unit": loud,
+    "with large means": lambda X: X + 1e6,
+    "with a dead unit": lambda X: np.column_stack([np.full(len(X), 0.1), X]),
+    "in float32": lambda X: X.astype(np.float32),
+    "of duplicated units": lambda X: np.repeat(X, 3, axis=1),
+}
+
+
+@pytest.mark.filterwarnings("ignore::skmot.exceptions.DeadUnitWarning")
+@pytest.mark.parametrize("hard", HARD.values(), ids=HARD)
+@pytest.mark.parametrize(
+    ("n_stimuli", "widths", "debiased"),
+    [
+        *product([150], [(20, 9), (20, 200), (180, 200)], [True, False]),
+        *product([150], [(1, 1), (1, 300)], [True, False]),
+        *product([40], [(9, 3)], [True, False]),
+        *product([5], [(2, 1)], [True, False]),
+        *product([4], [(1, 3), (1, 1)], [True, False]),
+        (3, (1, 2), False),
+        (2, (1, 1), False),
+    ],
+    ids=str,
+)
+def test_products_of_units_and_of_stimuli_give_one_cka(
+    n_stimuli, widths, debiased, hard
+):
+    X, Y = populations(widths, n_stimuli)
+    X = hard(X)
+    # The layer itself is rounded to float32, once it is centred and scaled.
+    tolerance = 1e-7 if X.dtype == np.float32 else 5e-15
+    if n_stimuli == 4 and debiased:
+        # With few degrees of freedom, U-centring takes most of the products away.
+        tolerance *= 100
+    assert linear_cka(X, Y, debiased=debiased) == pytest.approx(
+        cka_over_stimuli(X, Y, debiased), abs=tolerance
+    )
+
+
+@pytest.mark.parametrize("n_stimuli", [12, 200])
+def test_an_outlying_stimulus_does_not_hide_the_others_in_debiased_cka(n_stimuli):
+    X, Y = populations((3, 5), n_stimuli)
+    X[2], Y[2] = 1e5 * X[2], 1e5 * Y[2]
+    expected = cka_over_stimuli(X, Y, True)
+    assert linear_cka(X, Y) == pytest.approx(expected, abs=1e-9)
+    # Next to the product with itself of the outlier, all others are small.
+    X = np.zeros((n_stimuli, 4))
+    X[:, 1:], X[7, 0] = Y[:, :3], 1e4
+    expected = cka_over_stimuli(X, X[:, :2], True)
+    assert linear_cka(X, X[:, :2]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_only_plain_cka_rises_with_the_width_of_independent_populations():

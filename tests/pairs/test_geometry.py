@@ -6,11 +6,15 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn import config_context
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import get_tags
 
 from skmot import CKA, RSA, LayerStack, MultiLevelOT
 from skmot.metrics import linear_cka, negative_cost, rsa_score
+from tests import reference
+from tests.libraries import HOMES, home_at, record_host_copies, to_host
 from tests.networks import random_networks
 from tests.pairs.common import (
     LAWS_OF_COSTS,
@@ -72,6 +76,73 @@ def test_a_layers_geometry_is_made_once(estimator):
     assert len(prepared) == len(source) + len(target)
     by_pairs = [[estimator.fit(x, y).cost_ for y in target] for x in source]
     np.testing.assert_allclose(mot.layer_costs_, by_pairs, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_costs_on_held_out_folds_need_one_geometry_a_layer_and_fold(estimator):
+    n_stimuli = []
+
+    class Counted(type(estimator)):
+        def _describe_geometry(self, units, where):
+            n_stimuli.append(len(units))
+            return super()._describe_geometry(units, where)
+
+    source, target = random_networks()
+    n_layers = len(source) + len(target)
+    MultiLevelOT(Counted(**estimator.get_params()), cost_cv=4).fit(source, target)
+    assert sorted(n_stimuli) == [15] * (4 * n_layers) + [60] * n_layers
+
+
+@pytest.mark.parametrize("width", [5, 60])
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_a_layer_costs_nothing_to_itself(estimator, width):
+    X, _ = populations(width, 1, n_stimuli=100)
+    assert estimator.fit(X, X.copy()).cost_ == 0
+    assert MultiLevelOT(estimator).fit([X, X[:, :3]], [X.copy()]).layer_costs_[0] == 0
+
+
+def cost_from_differences(X, Y, debiased):
+    kernels = [reference.products_of_stimuli(layer, debiased) for layer in (X, Y)]
+    K, L = (kernel / np.sqrt(np.sum(kernel**2)) for kernel in kernels)
+    return float(np.sum((K - L) ** 2) / 2)
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+@pytest.mark.parametrize("width", [1, 8, 70])
+@pytest.mark.parametrize("size", [1e-4, 1e-7, 1e-9])
+def test_small_costs_of_cka_are_right_in_relative_terms(size, width, debiased):
+    X, _ = populations(width, 1, n_stimuli=140)
+    Y = X + size * np.random.default_rng(1).normal(size=X.shape)
+    cost = CKA(debiased=debiased).fit(X, Y).cost_
+    expected = cost_from_differences(X, Y, debiased)
+    assert 0 < expected < 1e-6
+    assert cost == pytest.approx(expected, rel=1e-5)
+    layers = MultiLevelOT(CKA(debiased=debiased)).fit([X], [Y]).layer_costs_
+    assert layers.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES[1:], ids=repr)
+def test_another_basis_or_repeated_units_cost_next_to_nothing_in_cka(estimator):
+    X, _ = populations(6, 1, n_stimuli=100)
+    X -= X.mean(axis=0)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    for other in (X @ rotation, np.hstack([X, X]), np.hstack([X] * 30)):
+        assert 0 <= estimator.fit(X, 3 * other).cost_ < 1e-25
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("estimator", GEOMETRIES[1:], ids=repr)
+def test_layers_of_few_and_of_many_units_are_compared_as_alone(estimator, dtype):
+    rng = np.random.default_rng(5)
+    latent = rng.normal(size=(200, 6))
+    networks = [
+        [latent @ rng.normal(size=(6, n)) + rng.normal(size=(200, n)) for n in widths]
+        for widths in ((4, 250, 40), (300, 12, 3, 90))
+    ]
+    networks = [[layer.astype(dtype) for layer in side] for side in networks]
+    costs = MultiLevelOT(estimator).fit(*networks).layer_costs_
+    alone = [[estimator.fit(x, y).cost_ for y in networks[1]] for x in networks[0]]
+    np.testing.assert_allclose(costs, alone, rtol=0, atol=5e-15)
 
 
 @pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
@@ -140,7 +211,7 @@ def test_units_that_are_silent_in_some_rows_count_in_rows_scored():
     )
 
 
-# -- within MultiLevelOT and scikit-learn ----------------------------------------------
+# -- within MultiLevelOT ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,6 +224,60 @@ def test_multilevel_couples_layers_by_any_cost(inner, strategy):
     assert mot.coupling_.sum() == pytest.approx(1)
     assert mot.cost_ == pytest.approx(np.sum(mot.coupling_ * mot.layer_costs_))
     assert mot.held_out_cost(source, target) == pytest.approx(mot.cost_)
+
+
+# -- arrays of other libraries ---------------------------------------------------------
+
+
+@pytest.fixture(params=HOMES)
+def home(request):
+    return home_at(request.param)
+
+
+@pytest.mark.filterwarnings("ignore::skmot.exceptions.DeadUnitWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("widths", [(5, 9), (50, 4), (70, 80)], ids=str)
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_arrays_of_other_libraries_have_the_costs_of_numpys(
+    home, estimator, widths, dtype
+):
+    X, Y = (side.astype(dtype) for side in populations(*widths, n_stimuli=90))
+    X[:, 1], Y[:, 0] = 0.1, np.round(Y[:, 0])
+    expected = estimator.fit(X[:60], Y[:60])
+    tolerance = 1e-6 if dtype == "float32" else 1e-12
+    costs = expected.cost_, expected.held_out_cost(X[60:], Y[60:])
+    with config_context(array_api_dispatch=True):
+        assert get_tags(estimator).array_api_support
+        elsewhere = home.asarray(X), home.asarray(Y)
+        found = clone(estimator).fit(*(side[:60, :] for side in elsewhere))
+        assert type(found.cost_) is float
+        assert found.cost_ == pytest.approx(costs[0], abs=tolerance)
+        assert found.held_out_cost(
+            *(side[60:, :] for side in elsewhere)
+        ) == pytest.approx(costs[1], abs=tolerance)
+        assert clone(estimator).fit(elsewhere[0], elsewhere[0]).cost_ == 0
+
+
+@pytest.mark.parametrize("estimator", GEOMETRIES, ids=repr)
+def test_networks_of_other_libraries_are_coupled_where_they_are(
+    home, estimator, monkeypatch
+):
+    source, target = random_networks()
+    expected = MultiLevelOT(estimator, cost_cv=3).fit(source, target)
+    sizes_on_host = record_host_copies(home, monkeypatch)
+    with config_context(array_api_dispatch=True):
+        found = MultiLevelOT(estimator, cost_cv=3).fit(
+            home.layers(source), home.layers(target)
+        )
+        assert home.has(found.layer_costs_)
+    # A number for each unit or stimulus, of which there are 60.
+    assert max(sizes_on_host) <= 60
+    np.testing.assert_allclose(
+        to_host(found.layer_costs_), expected.layer_costs_, atol=1e-12
+    )
+
+
+# -- within scikit-learn ---------------------------------------------------------------
 
 
 def test_costs_can_be_searched_over_the_kind_of_geometry():
