@@ -19,8 +19,6 @@ from skmot.layers.stack import leaves_of
 DIRECTIONS = ("target", "source")
 # A variance below this fraction of the second moment is a rounding error.
 _NO_VARIANCE = 1e-9
-# Resampled correlations are computed in blocks of about this many entries (32 MB).
-_BLOCK_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -53,61 +51,113 @@ class Reconstruction:
         """Return the mean correlation over units."""
         return mean_over_units(self.unit_scores(), self.where)
 
-    def resampled_scores(self, counts):
-        """Return the scores of resamples of the stimuli.
 
-        They are computed from sums over stimuli, with matrix products instead of loops
-        over resamples.
+@dataclass(frozen=True)
+class ResampledUnits:
+    """Moments of recorded units in resamples of the stimuli.
+
+    Correlations in all resamples are computed from sums over stimuli, with matrix
+    products instead of loops. These moments are shared by all reconstructions of the
+    units.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (n_units, n_stimuli)
+        Units with mean 0 and variance 1.
+    means : ndarray of shape (n_units, n_resamples)
+        Mean of each unit in each resample.
+    scales : ndarray of shape (n_units, n_resamples)
+        Inverse of the standard deviation, 0 if the unit is constant in the resample.
+    """
+
+    columns: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def of(cls, recorded, weights):
+        """Compute the moments of recorded units.
 
         Parameters
         ----------
-        counts : ndarray of shape (n_resamples, n_stimuli)
-            Number of times that each stimulus occurs in each resample.
+        recorded : array of shape (n_stimuli, n_units)
+            Recorded responses.
+        weights : ndarray of shape (n_stimuli, n_resamples)
+            Share of each stimulus in each resample, from `resample_weights`.
+        """
+        columns = _standard_rows(recorded)
+        means, scales = _split_rows(np.concatenate([columns, columns**2]) @ weights, 2)
+        _to_deviations(means, scales)
+        return cls(columns, means, np.reciprocal(scales, out=scales))
+
+    def correlations(self, reconstructed, weights):
+        """Correlate the units with their reconstructions.
+
+        Parameters
+        ----------
+        reconstructed : array of shape (n_stimuli, n_units)
+            Reconstructed responses.
+        weights : ndarray of shape (n_stimuli, n_resamples)
+            The weights of the moments.
 
         Returns
         -------
-        scores : ndarray of shape (n_resamples,)
-            Scores, NaN if no recorded unit varies in the resample.
+        correlations : ndarray of shape (n_units, n_resamples)
+            Correlations, 0 if the recorded or the reconstructed unit is constant in the
+            resample.
         """
-        total, n_defined = np.zeros(len(counts)), np.zeros(len(counts))
-        width = max(1, _BLOCK_ENTRIES // len(counts))
-        for start in range(0, self.recorded.shape[1], width):
-            part = slice(start, start + width)
-            correlations = weighted_correlations(
-                self.recorded[:, part], self.reconstructed[:, part], counts
-            )
-            total += np.nansum(correlations, axis=1)
-            n_defined += np.count_nonzero(~np.isnan(correlations), axis=1)
-        return np.divide(
-            total, n_defined, out=np.full(len(counts), np.nan), where=n_defined > 0
-        )
+        columns = _standard_rows(reconstructed)
+        factors = np.concatenate([columns, columns**2, columns * self.columns])
+        means, deviations, covariances = _split_rows(factors @ weights, 3)
+        covariances -= self.means * means
+        _to_deviations(means, deviations)
+        covariances *= self.scales
+        covariances /= deviations
+        return np.clip(covariances, -1.0, 1.0, out=covariances)
+
+
+def resample_weights(counts):
+    """Return the share of each stimulus in each resample.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_resamples, n_stimuli)
+        Number of times that each stimulus occurs in each resample.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_stimuli, n_resamples)
+        Shares. Those of a resample without a stimulus are 0.
+    """
+    sizes = np.maximum(counts.sum(axis=1), 1.0)
+    return np.ascontiguousarray(counts.T / sizes)
 
 
 def weighted_correlations(recorded, reconstructed, counts):
     """Correlate columns in each resample; NaN if the recorded unit is constant."""
-    sizes = np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-    weights = counts / sizes
-    first, second = _standard_columns(recorded), _standard_columns(reconstructed)
-    means, variances, varies = [], [], []
-    for columns in (first, second):
-        mean, moment = weights @ columns, weights @ columns**2
-        variance = moment - mean**2
-        means.append(mean)
-        variances.append(variance)
-        varies.append(variance > _NO_VARIANCE * moment)
-    covariance = weights @ (first * second) - means[0] * means[1]
-    correlations = np.zeros(covariance.shape)
-    both = varies[0] & varies[1]
-    correlations[both] = covariance[both] / np.sqrt(
-        variances[0][both] * variances[1][both]
-    )
-    correlations[~varies[0]] = np.nan
-    return np.clip(correlations, -1.0, 1.0)
+    weights = resample_weights(counts)
+    units = ResampledUnits.of(recorded, weights)
+    correlations = units.correlations(reconstructed, weights)
+    correlations[units.scales == 0] = np.nan
+    return correlations.T
 
 
-def _standard_columns(block):
-    """Return columns in float64, with mean 0 and variance 1."""
-    return unit_columns(block) * np.sqrt(len(block))
+def _standard_rows(block):
+    """Return units as rows in float64, with mean 0 and variance 1."""
+    return np.ascontiguousarray((unit_columns(block) * np.sqrt(len(block))).T)
+
+
+def _split_rows(moments, n_parts):
+    """Return views of the moments of all units, one for each kind of moment."""
+    return moments.reshape(n_parts, -1, moments.shape[1])
+
+
+def _to_deviations(means, squares):
+    """Replace mean squares by standard deviations, infinity for constant units."""
+    smallest = _NO_VARIANCE * squares
+    squares -= means**2
+    np.copyto(squares, np.inf, where=squares <= smallest)
+    np.sqrt(squares, out=squares)
 
 
 def as_columns(prediction):

@@ -125,10 +125,11 @@ class _Caller:
         log = []
         with ExitStack() as stack:
             stack.enter_context(config_context(**self.settings))
-            if self.in_threads and in_worker:
-                stack.enter_context(one_blas_thread)
+            if in_worker:
                 # Only one level runs in parallel: calls in a worker are sequential.
                 stack.enter_context(parallel_config("sequential"))
+            if self.in_threads and in_worker:
+                stack.enter_context(one_blas_thread)
             if not self.in_threads and (in_other_process or _in_main_thread()):
                 stack.enter_context(_record_in_one_thread(log))
             return index, function(*arguments), log

@@ -7,7 +7,7 @@ from skmot.model_selection.differences import Differences
 from skmot.model_selection.hierarchy import hierarchy_test
 from skmot.model_selection.joint import joint_permutation_test
 from skmot.model_selection.over_networks import mean_over_networks
-from skmot.model_selection.pairwise import pairwise_costs
+from skmot.model_selection.pairwise import PairwiseCosts, pairwise_costs
 from skmot.model_selection.splits import (
     StimulusKFold,
     StimulusShuffleSplit,
@@ -18,6 +18,7 @@ from skmot.model_selection.stability import coupling_stability
 __all__ = [
     "Comparison",
     "Differences",
+    "PairwiseCosts",
     "StimulusKFold",
     "StimulusShuffleSplit",
     "compare",

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from numbers import Integral
 
@@ -11,10 +12,10 @@ from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmot._scores import DIRECTIONS, layer_scores, reconstruct, unwrap
 from skmot._units import unit_columns
+from skmot._utils.parallel import run_in_parallel
 from skmot._utils.sklearn import Interval, validate_params
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers.splits import make_splits, read_groups, repeated_groups
@@ -27,7 +28,13 @@ from skmot.model_selection.networks import (
     read_networks,
     read_pairs,
 )
-from skmot.multilevel.estimators import LayerCoupler
+from skmot.model_selection.resamples import Resamples
+from skmot.multilevel.cache import LayerCache
+from skmot.multilevel.estimators import (
+    LayerCoupler,
+    MultiLevelOT,
+    MultiLevelOTRotation,
+)
 from skmot.multilevel.store import describe
 
 KEPT = ("couplings", "hierarchy_scores", "unit_scores")
@@ -132,6 +139,14 @@ def compare(
 
     Notes
     -----
+    Methods that differ only in the `strategy` of a :class:`skmot.MultiLevelOT` or
+    :class:`skmot.MultiLevelOTRotation` share one fit: the pairs of layers are fitted
+    for the first of them, and only the layers are coupled again for the others. Scores
+    are the same as those of separate fits. The methods can be inside Pipelines and
+    :class:`skmot.preprocessing.TransformedTargetLayers`, if these are the same, too.
+    Methods with a `random_state` of None that the fits of the pairs depend on, and
+    with functions that have no name in a module, do not share a fit.
+
     Scores are Pearson correlations as in :meth:`skmot.MultiLevelOT.layer_scores`, even
     if the `score` of a method is a different one. Methods without `predict` (RSA, CKA)
     are represented by their `held_out_cost`, in the direction "cost". Methods that have
@@ -181,48 +196,68 @@ def compare(
     counts = _sample_counts(
         np.arange(n_rows) if codes is None else codes, n_bootstrap, random
     )
+    descriptions = {name: _describe_cost(method) for name, method in methods.items()}
+    sharing = _share_fits(methods, descriptions)
     tasks = [
         _Fit(source, target, method, number, random.randint(_LARGEST_SEED))
         for source, target in pairs
         for number in range(len(splits))
         for method in methods
     ]
+    # Methods that share a fit are one call.
+    by_fit = {}
+    for task in tasks:
+        fit = task.source, task.target, task.split, sharing[task.method]
+        by_fit.setdefault(fit, []).append(task)
+    calls = list(by_fit.values())
 
-    def run(chosen, n_jobs):
-        return Parallel(n_jobs=n_jobs)(
-            delayed(_fit_and_score)(
-                task,
-                methods[task.method],
-                networks[0][task.source],
-                networks[1][task.target],
-                splits[task.split],
-                directions,
-                keep,
-                counts[:, splits[task.split][1]],
-            )
-            for task in chosen
+    def run(chosen, n_jobs, resamples):
+        found = run_in_parallel(
+            _fit_and_score,
+            (
+                (
+                    together,
+                    {task.method: methods[task.method] for task in together},
+                    networks[0][together[0].source],
+                    networks[1][together[0].target],
+                    splits[together[0].split],
+                    directions,
+                    keep,
+                    resamples[together[0].split],
+                )
+                for together in chosen
+            ),
+            n_jobs,
+            in_threads=False,
         )
+        return [result for _, results, _ in found for result in results]
 
     # The fits to the first split of the first pair measure the time of each method.
-    n_first = len(methods)
+    n_first = len(set(sharing.values()))
     if verbose:
+        shared = len(tasks) - len(calls)
+        said = f", {shared} of which only couple layers again" if shared else ""
         print(
             f"{len(methods)} method(s) x {len(pairs)} pair(s) x {len(splits)} split(s) "
-            f"= {len(tasks)} fits",
+            f"= {len(tasks)} fits{said}",
             flush=True,
         )
-    started = time.perf_counter()
-    results = run(tasks[:n_first], None)
-    seconds = time.perf_counter() - started
-    rest = tasks[n_first:]
-    if verbose:
-        expected = seconds * len(rest) / n_first / effective_n_jobs(n_jobs)
-        print(
-            f"The first fit of each method took {seconds:.2g} s in all: about "
-            f"{expected:.2g} s more, if other pairs are as large.",
-            flush=True,
-        )
-    results += run(rest, n_jobs)
+    with closing(LayerCache()) as cache:
+        resamples = [Resamples(counts[:, test], cache) for _, test in splits]
+        started = time.perf_counter()
+        results = run(calls[:n_first], None, resamples)
+        seconds = time.perf_counter() - started
+        rest = calls[n_first:]
+        if verbose:
+            expected = seconds * len(rest) / n_first / effective_n_jobs(n_jobs)
+            print(
+                f"The first fit of each method took {seconds:.2g} s in all: about "
+                f"{expected:.2g} s more, if other pairs are as large.",
+                flush=True,
+            )
+        results += run(rest, n_jobs, resamples)
+    of_task = {result.task: result for result in results}
+    results = [of_task[task] for task in tasks]
     # repeat_warnings, compare, scikit-learn's wrapper, the caller.
     repeat_warnings([entry for result in results for entry in result.log], stacklevel=4)
     resampled, units = {}, {}
@@ -244,7 +279,7 @@ def compare(
             units=units,
             identities=identify_networks(networks, pairs),
             is_one_set=targets is None,
-            costs={name: _describe_cost(method) for name, method in methods.items()},
+            costs=descriptions,
         ),
     )
 
@@ -274,6 +309,7 @@ class _Fit:
 class _Result:
     """Result of one fit: its rows, scores on resampled stimuli, and warnings."""
 
+    task: _Fit
     rows: list
     kept: dict
     resampled: dict
@@ -294,54 +330,79 @@ class _Scored:
     unit_scores: list = field(default_factory=list)
 
 
-def _fit_and_score(task, method, source, target, split, directions, keep, counts):
+def _fit_and_score(tasks, methods, source, target, split, directions, keep, resamples):
+    """Fit and score the methods of some tasks, which share one fit.
+
+    The first method is fitted. The others couple the layers of that fit again.
+    """
     train, test = split
-    rows, resampled, log = [], {}, []
-    with recorded_warnings(log, str(task)):
-        try:
-            unfitted = clone(method)
-            set_seeds(unfitted, task.seed)
-            started = time.perf_counter()
-            fitted = unfitted.fit(source[train], target[train])
-            seconds = time.perf_counter() - started
-            scored = _score(fitted, source[test], target[test], directions, counts)
-        except (TypeError, ValueError) as error:
-            error.add_note(f"({task})")
-            raise
-    if not scored:
-        raise ValueError(
-            f"Method {task.method!r} has no `inverse_predict`, so it cannot be scored "
-            f"in directions={tuple(directions)}: add 'target', or leave the method out."
+    names = {"target": target.names, "source": source.names}
+    results, shared, shared_seconds = [], None, 0.0
+    for task in tasks:
+        log = []
+        with recorded_warnings(log, str(task)):
+            try:
+                estimator = clone(methods[task.method])
+                set_seeds(estimator, task.seed)
+                started = time.perf_counter()
+                if shared is None:
+                    estimator.fit(source[train], target[train])
+                    shared_seconds = time.perf_counter() - started
+                    seconds = shared_seconds
+                    shared, *held_out = unwrap(estimator, source[test], target[test])
+                    fitted = shared
+                else:
+                    fitted = _final_step(estimator)._fit_again(shared)
+                    seconds = shared_seconds + time.perf_counter() - started
+                scored = _score(fitted, *held_out, names, directions, resamples)
+            except (TypeError, ValueError) as error:
+                error.add_note(f"({task})")
+                raise
+            if not scored:
+                raise ValueError(
+                    f"Method {task.method!r} has no `inverse_predict`, so it cannot be "
+                    f"scored in directions={tuple(directions)}: add 'target', or leave "
+                    "the method out."
+                )
+            results.append(_collect(task, fitted, scored, seconds, keep, log))
+    return results
+
+
+def _collect(task, fitted, scored, seconds, keep, log):
+    """Return the result of one task."""
+    rows = [
+        {
+            "source": task.source,
+            "target": task.target,
+            "method": task.method,
+            "direction": part.direction,
+            "split": task.split,
+            "layer": layer,
+            "score": float(score),
+            "n_units": n_units,
+            "seconds": seconds,
+        }
+        for part in scored
+        for layer, score, n_units in zip(
+            part.layers, part.scores, part.n_units, strict=True
         )
-    units = {}
-    for part in scored:
-        if part.resampled is not None:
-            resampled[part.direction] = part.resampled
-            units[part.direction] = part.units
-        rows += [
-            {
-                "source": task.source,
-                "target": task.target,
-                "method": task.method,
-                "direction": part.direction,
-                "split": task.split,
-                "layer": layer,
-                "score": float(score),
-                "n_units": n_units,
-                "seconds": seconds,
-            }
-            for layer, score, n_units in zip(
-                part.layers, part.scores, part.n_units, strict=True
-            )
-        ]
+    ]
     kept = {
         "source": task.source,
         "target": task.target,
         "method": task.method,
         "split": task.split,
-        **_keep(keep, unwrap(fitted)[0], scored),
+        **_keep(keep, fitted, scored),
     }
-    return _Result(rows, kept, resampled, units, log)
+    resampled = [part for part in scored if part.resampled is not None]
+    return _Result(
+        task,
+        rows,
+        kept,
+        {part.direction: part.resampled for part in resampled},
+        {part.direction: part.units for part in resampled},
+        log,
+    )
 
 
 def _keep(keep, fitted, scored):
@@ -375,9 +436,7 @@ def _describe_cost(method):
     Returns None if the method is no LayerCoupler, or its settings cannot be described.
     """
     method = clone(method)
-    final = method
-    while isinstance(final, Pipeline) or hasattr(final, "_transform_target"):
-        final = final[-1] if isinstance(final, Pipeline) else final.regressor
+    final = _final_step(method)
     if not isinstance(final, LayerCoupler):
         return None
     final.set_params(strategy="transport")
@@ -385,6 +444,41 @@ def _describe_cost(method):
         return describe(method, type(final).__name__)
     except ValueError:
         return None
+
+
+def _final_step(method):
+    """Return what unfitted pipelines and target transformers end in."""
+    while isinstance(method, Pipeline) or hasattr(method, "_transform_target"):
+        method = method[-1] if isinstance(method, Pipeline) else method.regressor
+    return method
+
+
+def _share_fits(methods, descriptions):
+    """Return a key for each method, equal for methods that share a fit.
+
+    Parameters
+    ----------
+    methods : dict of estimators
+        Methods by name.
+    descriptions : dict of str or None
+        Description of the cost of each method, from `_describe_cost`.
+
+    Returns
+    -------
+    sharing : dict
+        Hashable key of each method.
+    """
+    sharing = {}
+    for name, method in methods.items():
+        sharing[name] = name
+        # A subclass can use the strategy in other ways.
+        is_built_in = type(_final_step(method)) in (MultiLevelOT, MultiLevelOTRotation)
+        if is_built_in and descriptions[name] is not None:
+            parts = method.get_params().values()
+            # Classes that were defined in functions can have the same name.
+            classes = [type(part) for part in parts if hasattr(part, "get_params")]
+            sharing[name] = descriptions[name], *classes
+    return sharing
 
 
 def set_seeds(estimator, seed):
@@ -400,13 +494,27 @@ def set_seeds(estimator, seed):
         estimator.set_params(**unseeded)
 
 
-def _score(fitted, source, target, directions, counts):
+def _score(fitted, source, target, names, directions, resamples):
     """Score a fitted estimator in each direction, or return its cost.
 
-    Returns a list of `_Scored`.
+    Parameters
+    ----------
+    fitted : estimator
+        Fitted estimator, as `unwrap` returns it.
+    source, target : LayerStack
+        Held-out rows, as `unwrap` returns them.
+    names : dict
+        Names of the layers of each side, or None.
+    directions : sequence of {"target", "source"}
+        Sides to reconstruct.
+    resamples : Resamples
+        Resamples of the held-out rows.
+
+    Returns
+    -------
+    scored : list of _Scored
+        Scores in each direction.
     """
-    names = {"target": target.names, "source": source.names}
-    fitted, source, target = unwrap(fitted, source, target)
     if not hasattr(fitted, "predict"):
         if not hasattr(fitted, "cost_"):
             raise TypeError(
@@ -424,9 +532,7 @@ def _score(fitted, source, target, directions, counts):
         parts = reconstruct(fitted, direction, source, target)
         scores = layer_scores(parts)
         layers = names[direction] or range(len(scores))
-        resampled = np.zeros(len(counts))
-        for part in parts:
-            resampled += part.weight * part.resampled_scores(counts)
+        resampled = sum(part.weight * resamples.scores(part) for part in parts)
         unit_scores = [
             np.concatenate([p.unit_scores() for p in parts if p.layer == layer])
             for layer in range(len(scores))

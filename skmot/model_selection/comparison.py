@@ -46,7 +46,10 @@ class Comparison:
         - "layer": name or index of the layer; None for a cost;
         - "score": held-out correlation, or cost on the held-out stimuli;
         - "n_units": number of units that the score is a mean of; None for a cost;
-        - "seconds": time of the fit, the same in all rows of a fit.
+        - "seconds": time of the fit, the same in all rows of a fit. Methods that share
+          a fit have the time of that fit plus that of their own coupling of the layers,
+          which is about what each of them takes alone. Sums over such methods count
+          the fit several times.
     kept : list of dict
         What `compare` was asked to keep, one dict for each pair, method and split with
         the keys "source", "target", "method", "split" and

@@ -1,6 +1,7 @@
 """The control "basis": random rotations of the source layers."""
 
 import math
+from copy import deepcopy
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -35,12 +36,14 @@ def rotate_sources(task, scale):
         name: scores if name == "raw" else task.refitted_scores(rotations.standardized)
         for name in scales
     }
-    null_scores = {name: [] for name in scales}
-    for _ in range(task.n_permutations):
-        matrices = rotations.sample()
-        for name in scales:
-            found = task.refitted_scores(rotations.rotated(name, matrices))
-            null_scores[name].append(found.mean())
+    found = task.for_each(
+        _scores_of_rotation,
+        (
+            (rotations, scales, rotations.next_state())
+            for _ in range(task.n_permutations)
+        ),
+    )
+    null_scores = dict(zip(scales, zip(*found, strict=True), strict=True))
     by_scale = {
         name: Bunch(
             score=float(before[name].mean()),
@@ -77,6 +80,16 @@ def rotate_sources(task, scale):
     )
 
 
+def _scores_of_rotation(task, arguments):
+    """Rotate the source and fit again, and return the mean score for each scale."""
+    rotations, scales, random = arguments
+    matrices = rotations.sample(random)
+    return [
+        task.refitted_scores(rotations.rotated(name, matrices)).mean()
+        for name in scales
+    ]
+
+
 class _Rotations:
     """Rotations of the live units of every layer of the source, also of nested ones.
 
@@ -101,12 +114,28 @@ class _Rotations:
             for leaf in leaves
         ]
 
-    def sample(self):
+    @property
+    def _n_live(self):
+        return [int(np.count_nonzero(live)) for live in self.live]
+
+    def next_state(self):
+        """Return the random numbers for one rotation of each layer, and skip them.
+
+        A rotation is a decomposition of random numbers, which can take longer than a
+        fit. Only the numbers are drawn here. The decomposition is left to `sample`.
+        """
+        state = deepcopy(self.random)
+        for count in self._n_live:
+            if count > 1:
+                # As many as SciPy draws for a rotation.
+                self.random.normal(size=(count, count))
+        return state
+
+    def sample(self, random):
         """Return one random rotation for each layer."""
-        counts = [int(np.count_nonzero(live)) for live in self.live]
         return [
-            random_rotation(count, self.random, reflections=False) if count else None
-            for count in counts
+            random_rotation(count, random, reflections=False) if count else None
+            for count in self._n_live
         ]
 
     def rotated(self, scale, matrices):

@@ -249,11 +249,8 @@ def permute_and_refit_costs(task, options):
     """Permute all rows and fit them again, without splits, for the cost of the fit."""
     permutations = options.permutations(np.arange(len(task.y)))
     score = -task.fitted_cost()
-    target = _without_labels(task.y)
-    null_scores = [
-        -task.fitted_cost(target[order])
-        for order in permutations.sample(task.n_permutations, task.random)
-    ]
+    orders = permutations.sample(task.n_permutations, task.random)
+    null_scores = task.for_each(_negative_cost_of_order, orders)
     return _refitted_outcome(
         task,
         options,
@@ -286,17 +283,23 @@ def _refitted_outcome(
 
 def _refitted_scores(task, permutations, n):
     """Return the scores of fits to permuted rows, of shape (n, n_splits)."""
-    target = _without_labels(task.y)
-    scores = [
-        task.refitted_scores(y=target[order])
-        for order in permutations.sample(n, task.random)
-    ]
+    scores = task.for_each(_scores_of_order, permutations.sample(n, task.random))
     return np.array(scores).reshape(n, len(task.splits))
 
 
-def _without_labels(target):
+def _scores_of_order(task, order):
+    """Fit a permuted target, and return the score of each split."""
+    return task.refitted_scores(y=_permuted(task.y, order))
+
+
+def _negative_cost_of_order(task, order):
+    """Fit a permuted target, and return minus the cost."""
+    return -task.fitted_cost(_permuted(task.y, order))
+
+
+def _permuted(target, order):
     # With labels, the fit would raise an error, because permuted stimuli do not match.
-    return target.with_stimuli(None)
+    return target.with_stimuli(None)[order]
 
 
 def _t_tail(score, null_scores):

@@ -1,11 +1,12 @@
 """What the permutation controls share: fits on the splits, and what they return."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import clone
 
 from skmot._scores import layer_scores, reconstruct_held_out, unwrap
+from skmot._utils.parallel import run_in_parallel
 from skmot._utils.warnings import recorded_warnings
 from skmot.layers import LayerStack
 
@@ -38,6 +39,8 @@ class ControlTask:
         Number of null scores.
     random : RandomState
         Random number generator.
+    n_jobs : int or None
+        Number of null scores to compute in parallel.
     log : list
         Warnings of the fits, which are raised at the end.
     """
@@ -49,6 +52,7 @@ class ControlTask:
     splits: list
     n_permutations: int
     random: np.random.RandomState
+    n_jobs: int | None = None
     log: list = field(default_factory=list)
 
     def fits(self, source=None, y=None):
@@ -93,6 +97,36 @@ class ControlTask:
             )
         return float(fitted.cost_)
 
+    def for_each(self, function, arguments):
+        """Call a function of this task for each permutation, in parallel.
+
+        Parameters
+        ----------
+        function : callable
+            Function at the top level of a module. It takes a task and one more
+            argument, and must not use the random numbers of the task.
+        arguments : iterable
+            Second argument of each call.
+
+        Returns
+        -------
+        results : list
+            Return values, which do not depend on the number of jobs.
+        """
+        # The warnings so far are not sent to the workers.
+        task = replace(self, log=[])
+        found = run_in_parallel(
+            _call,
+            ((function, task, argument) for argument in arguments),
+            self.n_jobs,
+            in_threads=False,
+        )
+        results = []
+        for _, (result, log), further_log in found:
+            results.append(result)
+            self.log.extend(log + further_log)
+        return results
+
     def _check_fitted(self, fitted):
         """Raise an error if the fitted estimator cannot reconstruct the side."""
         fitted, *_ = unwrap(fitted)
@@ -107,6 +141,12 @@ class ControlTask:
                 f"{type(fitted).__name__} has no `{method}`, so that no held-out score "
                 f"of the {self.direction} can be computed: {remedy}."
             )
+
+
+def _call(function, task, argument):
+    """Call a function of a task, and return its result and the warnings of the fits."""
+    task = replace(task, log=[])
+    return function(task, argument), task.log
 
 
 @dataclass(frozen=True)

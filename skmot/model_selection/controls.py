@@ -69,6 +69,7 @@ _NOT_COMPUTED = {
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "direction": [StrOptions(set(DIRECTIONS))],
+        "n_jobs": [Integral, None],
     },
     prefer_skip_nested_validation=False,
 )
@@ -89,6 +90,7 @@ def permutation_control(
     n_permutations=999,
     random_state=None,
     direction="target",
+    n_jobs=None,
 ):
     """Test a score against scores after permuting one aspect of the data.
 
@@ -169,6 +171,12 @@ def permutation_control(
         reproducible output across multiple function calls.
     direction : {"target", "source"}, default="target"
         Side to reconstruct and score. A cost has no direction.
+    n_jobs : int, default=None
+        Number of permutations that are refitted in parallel, for "basis", `refit`,
+        `statistic="cost"` and the pilot, see the `scikit-learn glossary
+        <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. Fits within a
+        parallel one use one job, whatever the `n_jobs` of the estimator. The result
+        does not depend on it.
 
     Returns
     -------
@@ -361,6 +369,7 @@ def permutation_control(
         [] if statistic == "cost" else make_splits(cv, len(X), codes, groups),
         n_permutations,
         check_random_state(random_state),
+        n_jobs,
     )
     if control == "layers":
         outcome = permute_layers(task)

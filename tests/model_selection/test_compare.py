@@ -1,7 +1,10 @@
 import itertools
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, KFold
@@ -14,6 +17,7 @@ from skmot import (
     LayerStack,
     LinearPredictivity,
     MultiLevelOT,
+    MultiLevelOTRotation,
     SoftMatching,
 )
 from skmot.exceptions import DeadUnitWarning
@@ -492,3 +496,239 @@ def test_unknown_things_are_not_kept(keep):
     X, y = stacks()
     with pytest.raises(ValueError, match=r"`keep` must be|'keep' parameter"):
         compare({"a": X}, {"b": y}, {"mot": MultiLevelOT()}, 2, keep=keep)
+
+
+# -- methods that share a fit ----------------------------------------------------------
+
+
+class CountedMatching(SoftMatching):
+    """Adds one to `n_solves` a pair of layers."""
+
+    n_solves = 0
+
+    def _solve(self, source, target):
+        CountedMatching.n_solves += 1
+        return super()._solve(source, target)
+
+
+class CountedRegression(LinearPredictivity):
+    n_solves = 0
+
+    def _solve(self, source, target):
+        CountedRegression.n_solves += 1
+        return super()._solve(source, target)
+
+
+class AloneMOT(MultiLevelOT):
+    """A subclass, which shares no fit."""
+
+
+class AloneMOTRotation(MultiLevelOTRotation):
+    """A subclass, which shares no fit."""
+
+
+STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted", "uniform")
+SCALED = LayerwiseTransformer(StandardScaler())
+WRAPPED = {
+    "plain": lambda mot: mot,
+    "pipeline": lambda mot: make_pipeline(UnitSubsampler(0.8, random_state=0), mot),
+    "target": lambda mot: TransformedTargetLayers(mot, SCALED),
+    "both": lambda mot: make_pipeline(SCALED, TransformedTargetLayers(mot, SCALED)),
+}
+
+
+def without_seconds(comparison):
+    return [
+        {key: value for key, value in row.items() if key != "seconds"}
+        for row in comparison.rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "settings", "wrapped", "n_jobs"),
+    [
+        *(((MultiLevelOT, AloneMOT), {}, wrapped, None) for wrapped in WRAPPED),
+        ((MultiLevelOT, AloneMOT), {}, "both", 2),
+        ((MultiLevelOT, AloneMOT), {"inner": CKA(), "cost_cv": 2}, "target", None),
+        ((MultiLevelOT, AloneMOT), {"inner": MultiLevelOT()}, "plain", None),
+        (
+            (MultiLevelOTRotation, AloneMOTRotation),
+            {"max_iter": 2, "tol": 1.0},
+            "pipeline",
+            None,
+        ),
+    ],
+)
+def test_strategies_that_share_a_fit_score_as_separate_fits(
+    kinds, settings, wrapped, n_jobs
+):
+    X, y = random_networks((4, 6), (5, 3, 4), n_stimuli=30)
+    # A dead unit in the training rows of one split, and a layer in float32.
+    X[0][:15, 1] = 2.0
+    y[1] = y[1].astype(np.float32)
+    sides = [LayerStack(side) for side in (X, y)]
+    if isinstance(settings.get("inner"), MultiLevelOT):
+        sides = [LayerStack({"p": side, "q": side}) for side in sides]
+
+    def run(kind):
+        methods = {
+            strategy: WRAPPED[wrapped](kind(strategy=strategy, **settings))
+            for strategy in STRATEGIES
+        }
+        return compare(
+            {"a": sides[0]},
+            {"b": sides[1]},
+            methods,
+            2,
+            keep=["couplings", "unit_scores"],
+            n_jobs=n_jobs,
+            **QUICK,
+        )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadUnitWarning)
+        found, expected = (run(kind) for kind in kinds)
+    assert without_seconds(found) == without_seconds(expected)
+    for kept, other in zip(found.kept, expected.kept, strict=True):
+        np.testing.assert_equal(kept, other)
+    if found.rows[0]["direction"] != "cost":
+        intervals = [
+            [
+                (row["direction"], row["low"], row["high"])
+                for row in comparison.differences("transport", "stimuli")
+            ]
+            for comparison in (found, expected)
+        ]
+        assert intervals[0] == intervals[1]
+        assert len(intervals[0]) == 2 * len(STRATEGIES[1:])
+    assert all(row["seconds"] > 0 for row in found.rows)
+
+
+def solves_of(kind, methods):
+    """Return how often each pair of layers is fitted, in each split."""
+    X, y = stacks(source_widths=(4, 5), target_widths=(5, 4))
+    kind.n_solves = 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*validation stimuli")
+        compare({"a": X}, {"b": y}, methods, 2, **QUICK)
+    return kind.n_solves / (2 * X.n_layers * y.n_layers)
+
+
+def test_pairs_of_layers_are_fitted_once_for_all_strategies():
+    def methods(wrap, **settings):
+        return {
+            strategy: wrap(MultiLevelOT(CountedMatching(), strategy, **settings))
+            for strategy in STRATEGIES
+        }
+
+    for wrap in WRAPPED.values():
+        assert solves_of(CountedMatching, methods(wrap)) == 1
+    assert solves_of(CountedMatching, methods(WRAPPED["plain"], cost_cv=3)) == 4
+    two = {
+        **methods(WRAPPED["plain"]),
+        "raw": MultiLevelOT(CountedMatching(reconstruct="raw")),
+    }
+    assert solves_of(CountedMatching, two) == 2
+
+
+def local_matching(factor):
+    class Matching(CountedMatching):
+        def _solve(self, source, target):
+            solution = super()._solve(source, target)
+            return replace(solution, cost=factor * solution.cost)
+
+    return Matching()
+
+
+def test_methods_that_may_differ_share_no_fit():
+    def methods(*mots):
+        return dict(enumerate(mots))
+
+    def random_step(strategy):
+        mot = MultiLevelOT(CountedMatching(), strategy)
+        return make_pipeline(UnitSubsampler(0.8), mot)
+
+    # What draws at random gets a different seed for each method.
+    strategies = STRATEGIES[:2]
+    drawn = methods(*(MultiLevelOT(CountedRegression(), s) for s in strategies))
+    assert solves_of(CountedRegression, drawn) == 2
+    seeded = methods(
+        *(MultiLevelOT(CountedRegression(random_state=0), s) for s in strategies)
+    )
+    assert solves_of(CountedRegression, seeded) == 1
+    steps = methods(*map(random_step, strategies))
+    assert solves_of(CountedMatching, steps) == 2
+    # Classes of the same name.
+    local = methods(*(MultiLevelOT(local_matching(factor)) for factor in (1, 2)))
+    assert solves_of(CountedMatching, local) == 2
+    folds = KFold(2, shuffle=True)
+    shuffled = methods(
+        *(MultiLevelOT(CountedMatching(), s, cost_cv=folds) for s in strategies)
+    )
+    assert solves_of(CountedMatching, shuffled) == 6
+
+
+def test_a_shared_fit_is_told_and_each_method_warns(capsys):
+    X, y = random_networks()
+    X[0][:, 2] = 1.0
+    methods = {strategy: MultiLevelOT(strategy=strategy) for strategy in STRATEGIES}
+    with pytest.warns(DeadUnitWarning, match=r"X \(layer 0\).*15 time") as caught:
+        compare({"a": X}, {"b": y}, methods, 3, n_bootstrap=5)
+    assert len(caught) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith("= 15 fits, 12 of which only couple layers again")
+
+
+def test_errors_of_a_shared_fit_name_the_method():
+    X, y = stacks()
+    methods = {"good": MultiLevelOT(), "bad": MultiLevelOT(strategy="best")}
+    with pytest.raises(ValueError, match="'strategy' parameter") as raised:
+        compare({"a": X}, {"b": y}, methods, 2, **QUICK)
+    # scikit-learn's validation of `compare` has raised the error again.
+    assert "method 'bad', source 'a'" in raised.value.__cause__.__notes__[0]
+
+
+# -- resamples -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("working_memory", [1024, 1e-3])
+def test_resampled_scores_do_not_depend_on_the_other_methods(working_memory):
+    X, y = stacks()
+    # Other units in some methods, of which one side has as many.
+    others = {
+        f"{side} {seed}": wrap(UnitSubsampler(0.5, random_state=seed))
+        for seed in range(2)
+        for side, wrap in (
+            (
+                "target",
+                lambda sampler: TransformedTargetLayers(SoftMatching(), sampler),
+            ),
+            ("source", lambda sampler: make_pipeline(sampler, SoftMatching())),
+        )
+    }
+    first, second = {"mot": MultiLevelOT()}, {"soft": SoftMatching()}
+
+    def intervals(methods):
+        with config_context(working_memory=working_memory):
+            comparison = compare({"a": X}, {"c": y}, methods, 3, **QUICK)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No difference")
+            rows = comparison.differences("soft", "stimuli")
+        return [row for row in rows if row["method"] == "mot"]
+
+    assert intervals({**first, **others, **second}) == intervals({**first, **second})
+
+
+def test_two_held_out_stimuli_and_constant_units_can_be_resampled():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 4)).astype(np.float32)
+    y[:, 1] = np.arange(8) % 4 == 0
+    methods = {"raw": SoftMatching(reconstruct="raw"), "soft": SoftMatching()}
+    splits = [(np.arange(6), np.array([6, 7]))]
+    comparison = compare(
+        {"a": X}, {"b": y}, methods, splits, directions=["target"], **QUICK
+    )
+    row = comparison.differences("soft", "stimuli")[0]
+    drawn = np.random.RandomState(0).multinomial(8, np.full(8, 1 / 8), 20)[:, 6:]
+    # A score needs both stimuli.
+    assert row["n_bootstrap"] == np.count_nonzero(drawn.all(axis=1)) > 0

@@ -4,8 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from joblib import effective_n_jobs
 from scipy.stats import binom, kstest, norm, special_ortho_group
 from scipy.stats import t as student_t
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
@@ -377,6 +379,102 @@ def test_controls_warn_once_of_what_their_fits_warn_of(options):
         )
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+# -- permutations in parallel --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"control": "basis"},
+        {"refit": True},
+        {"statistic": "cost"},
+        {"n_pilot": 5},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_parallel_permutations_give_the_same_numbers_and_warn_once(options):
+    X, y = random_networks((5, 6), (4, 5), n_stimuli=40)
+    X[0][:, 2] = 1.0
+    # A RandomState goes on from where the control left it.
+    results, after, messages = [], [], []
+    for n_jobs in (None, 2):
+        random = np.random.RandomState(0)
+        with pytest.warns(DeadUnitWarning) as caught:
+            results.append(
+                permutation_control(
+                    MultiLevelOT(n_jobs=2),
+                    LayerStack(X, stimuli=np.arange(40)),
+                    LayerStack(y, stimuli=np.arange(40)),
+                    **{"control": "stimuli", "cv": KFold(2), **options},
+                    n_permutations=19,
+                    random_state=random,
+                    n_jobs=n_jobs,
+                )
+            )
+        after.append(random.normal())
+        messages.append([str(warning.message) for warning in caught])
+    one, two = results
+    np.testing.assert_array_equal(one.scores, two.scores)
+    np.testing.assert_array_equal(one.null_scores, two.null_scores)
+    np.testing.assert_equal(one.pilot_correlation, two.pilot_correlation)
+    assert len(set(one.null_scores)) > 10
+    assert after[0] == after[1]
+    assert messages[0] == messages[1]
+    assert len(messages[0]) == 1
+
+
+def test_rotations_are_those_of_scipy_in_turn():
+    X, y = random_networks((5, 1, 6), (4, 5), n_stimuli=40)
+    estimator = MultiLevelOT()
+    result = permutation_control(
+        estimator,
+        X,
+        y,
+        control="basis",
+        scale="raw",
+        cv=ONE_SPLIT,
+        n_permutations=19,
+        random_state=3,
+    )
+    random = np.random.RandomState(3)
+    train, test = next(ONE_SPLIT.split(X[0]))
+    expected = []
+    for _ in range(19):
+        rotated = [
+            layer
+            if layer.shape[1] == 1
+            else layer @ special_ortho_group.rvs(layer.shape[1], random_state=random)
+            for layer in X
+        ]
+        fitted = estimator.fit(rows(rotated, train), rows(y, train))
+        expected.append(fitted.score(rows(rotated, test), rows(y, test)))
+    np.testing.assert_allclose(result.null_scores, expected, atol=1e-12)
+
+
+class JobsAsCost(BaseEstimator):
+    """Its cost is the number of jobs that a fit may use if it asks for two."""
+
+    def fit(self, X, y):
+        self.cost_ = effective_n_jobs(2)
+        return self
+
+
+def test_fits_within_parallel_permutations_use_one_job():
+    X, y = random_networks()
+    result = permutation_control(
+        JobsAsCost(),
+        X,
+        y,
+        control="stimuli",
+        statistic="cost",
+        n_permutations=19,
+        random_state=0,
+        n_jobs=2,
+    )
+    assert result.score == -2
+    np.testing.assert_array_equal(result.null_scores, -1)
 
 
 # -- what controls say -------------------------------------------------------------

@@ -1,11 +1,33 @@
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
 from sklearn.manifold import MDS
+from sklearn.metrics import mean_squared_error
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skmot import MultiLevelOT, RotationMatching, SoftMatching
+from skmot import (
+    CKA,
+    RSA,
+    FunctionComparison,
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    MultiLevelOTRotation,
+    OneToOneMatching,
+    Procrustes,
+    RotationMatching,
+    SemiMatching,
+    SoftMatching,
+)
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import pairwise_costs
+from skmot.preprocessing import LayerwiseTransformer
 from tests.networks import random_networks
 
 
@@ -95,3 +117,203 @@ def test_bad_arguments_are_refused(networks):
     arrays = [layers[0] for layers in networks.values()]
     with pytest.raises(TypeError, match="Ridge learned no `cost_`"):
         pairwise_costs(arrays, Ridge())
+
+
+# -- networks that are prepared once ---------------------------------------------------
+
+
+def populations(n_stimuli=30):
+    """Dead units, more units than stimuli, float32, one unit, near-duplicates."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(n_stimuli, 4))
+    dead = shared @ rng.normal(size=(4, 6))
+    dead[:, 2] = 0.1
+    wide = shared @ rng.normal(size=(4, 50)) + rng.normal(size=(n_stimuli, 50))
+    single = rng.normal(size=(n_stimuli, 1))
+    near = dead[:, [0, 0, 1, 1]] + 1e-7 * rng.normal(size=(n_stimuli, 4))
+    return [dead, wide, wide[:, :7].astype(np.float32), single, near]
+
+
+def costs_of_fits(networks, estimator):
+    return [[cost_of_fit(estimator, x, y) for y in networks] for x in networks]
+
+
+def cost_of_fit(estimator, x, y):
+    fitted = clone(estimator).fit(x, y)
+    return (fitted[-1] if isinstance(fitted, Pipeline) else fitted).cost_
+
+
+def is_close_to_fits(costs, networks, estimator):
+    expected = costs_of_fits(networks, estimator)
+    # Geometries are sums over units or over stimuli, whichever takes less time.
+    np.testing.assert_allclose(costs, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SoftMatching(),
+        SoftMatching("sqeuclidean"),
+        SoftMatching("cosine", mass=0.5),
+        SemiMatching(),
+        Procrustes(),
+        RotationMatching(n_init=2, random_state=0),
+        LinearPredictivity(random_state=0),
+        RSA(),
+        CKA(),
+    ],
+    ids=str,
+)
+def test_costs_of_hard_populations_are_those_of_separate_fits(estimator, n_jobs):
+    networks = populations()
+    costs = pairwise_costs(networks, estimator, n_jobs=n_jobs)
+    is_close_to_fits(costs, networks, estimator)
+    # The same as the level above.
+    expected = MultiLevelOT(estimator).fit(networks, networks).layer_costs_
+    # numpy multiplies an array with itself in another order than with its copy.
+    np.testing.assert_allclose(np.diag(costs), np.diag(expected), atol=1e-14)
+    others = ~np.eye(len(networks), dtype=bool)
+    np.testing.assert_array_equal(costs[others], expected[others])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "estimator",
+    [SoftMatching(), OneToOneMatching(), Procrustes(), CKA(debiased=False)],
+    ids=str,
+)
+@pytest.mark.parametrize("n_stimuli", [2, 3])
+def test_few_stimuli_are_enough(estimator, n_stimuli):
+    networks = [layer[:, :5] for layer in populations(n_stimuli)[:3]]
+    if isinstance(estimator, OneToOneMatching):
+        networks = [layer[:, [0, 1, 3, 4]] for layer in networks]
+    costs = pairwise_costs(networks, estimator)
+    is_close_to_fits(costs, networks, estimator)
+
+
+class MeanDifference(BaseEstimator):
+    """An estimator that is not of skmot."""
+
+    def fit(self, X, y):
+        self.cost_ = abs(float(np.mean(X) - np.mean(y)))
+        return self
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MultiLevelOT(cost_cv=3),
+        MultiLevelOT(RSA(), strategy="single_best"),
+        MultiLevelOTRotation(max_iter=2, tol=1.0),
+        # All layers as one population.
+        SoftMatching(),
+        FunctionComparison(lambda X, Y: mean_squared_error(X[:, :2], Y[:, :2])),
+        # Inner estimators, and pipelines, that are fitted pair by pair.
+        MultiLevelOT(MeanDifference()),
+        make_pipeline(LayerwiseTransformer(StandardScaler()), SoftMatching()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_costs_of_networks_are_those_of_separate_fits(networks, estimator, n_jobs):
+    networks["a"][0][:, 0] = 1.0
+    networks["b"] = {"x": networks["b"][0], "y": networks["b"][1]}
+    costs = pairwise_costs(networks, estimator, n_jobs=n_jobs)
+    is_close_to_fits(costs, list(networks.values()), estimator)
+
+
+def test_networks_of_networks_are_those_of_separate_fits(networks):
+    nested = [LayerStack({"p": side, "q": side[:2]}) for side in networks.values()]
+    estimator = MultiLevelOT(MultiLevelOT())
+    is_close_to_fits(pairwise_costs(nested, estimator), nested, estimator)
+
+
+class Prepared(SoftMatching):
+    n_prepared = 0
+
+    def _prepare(self, leaves, statistics):
+        Prepared.n_prepared += 1
+        return super()._prepare(leaves, statistics)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_each_network_is_prepared_once(networks, symmetric):
+    arrays = [layers[0] for layers in networks.values()]
+    for estimator, given, expected in (
+        (Prepared(), arrays, 3),
+        (MultiLevelOT(Prepared()), networks, 3 + 4 + 3),
+    ):
+        Prepared.n_prepared = 0
+        pairwise_costs(given, estimator, symmetric=symmetric)
+        assert Prepared.n_prepared == expected
+
+
+def test_networks_larger_than_the_cache_have_the_same_costs():
+    networks = populations()[:3]
+    with pytest.warns(DeadUnitWarning):
+        expected = pairwise_costs(networks, SoftMatching())
+    with config_context(working_memory=0), pytest.warns(DeadUnitWarning):
+        costs = pairwise_costs(networks, SoftMatching())
+    np.testing.assert_array_equal(costs, expected)
+
+
+# -- what is refused, and the result ---------------------------------------------------
+
+
+def test_networks_that_cannot_be_compared_are_named(networks):
+    arrays = {name: layers[0] for name, layers in networks.items()}
+    with pytest.raises(ValueError, match=r"networks\['a'\] has 60 .*\['b'\] has 59"):
+        pairwise_costs({**arrays, "b": arrays["b"][:59]}, SoftMatching())
+    labelled = {
+        name: LayerStack(layer, stimuli=np.arange(60)) for name, layer in arrays.items()
+    }
+    labelled["c"] = LayerStack(arrays["c"], stimuli=np.arange(60)[::-1])
+    with pytest.raises(ValueError, match=r"row 0 is .*networks\['a'\].*\['c'\]"):
+        pairwise_costs(labelled, CKA())
+    with pytest.raises(ValueError, match=r"networks\['b'\] is a single array"):
+        pairwise_costs({**networks, "b": arrays["b"]}, MultiLevelOT())
+    with pytest.raises(ValueError, match="NaN") as raised:
+        pairwise_costs({**arrays, "b": np.full((60, 2), np.nan)}, SoftMatching())
+    assert "networks['b']" in str(raised.value)
+    with pytest.raises(ValueError, match="must be finite") as raised:
+        pairwise_costs(arrays, FunctionComparison(lambda X, Y: np.inf))
+    assert raised.value.__notes__ == ["(source 'a', target 'a')"]
+
+
+def test_row_numbers_in_another_order_are_warned_of(networks):
+    frames = {name: pd.DataFrame(layers[0]) for name, layers in networks.items()}
+    frames["b"] = frames["b"][::-1]
+    with pytest.warns(UserWarning, match="source 'a', target 'b'; 4 time") as caught:
+        pairwise_costs(frames, SoftMatching())
+    assert len(caught) == 1
+
+
+def test_costs_are_used_as_an_array(networks):
+    costs = pairwise_costs(networks, MultiLevelOT(), n_jobs=None)
+    array = np.asarray(costs)
+    assert costs.names == ["a", "b", "c"]
+    assert repr(costs) == "PairwiseCosts(3 networks, MultiLevelOT())"
+    assert type(array) is np.ndarray
+    assert (costs.shape, costs.ndim, len(costs)) == ((3, 3), 2, 3)
+    assert costs[0, 1] == array[0, 1] == next(iter(costs))[1]
+    for found, expected in (
+        (2 * costs - costs.T, 2 * array - array.T),
+        (np.sqrt(costs), np.sqrt(array)),
+        (np.maximum.reduce(costs), array.max(axis=0)),
+        (np.max(costs), array.max()),
+        (np.diag(costs), np.diag(array)),
+        (costs < 0.5, array < 0.5),
+        (np.array(costs, dtype=np.float32), array.astype(np.float32)),
+        (pd.DataFrame(costs, costs.names, costs.names).loc["a"], array[0]),
+        (pickle.loads(pickle.dumps(costs)), array),
+    ):
+        np.testing.assert_array_equal(found, expected)
+    total = costs
+    with pytest.raises(TypeError):
+        np.add(costs, 1, out=costs)
+    total = total + 1
+    np.testing.assert_array_equal(total, array + 1)
+    np.testing.assert_array_equal(costs, array)
