@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import ot
-from literal import MAX_PIVOTS, emd, scaled
+from literal import MAX_PIVOTS, emd, match_many, scaled
 from measure import in_fresh_process, shortest
 from problems import (
     correlated,
@@ -18,7 +18,7 @@ from problems import (
 )
 from report import Row
 
-from skmot.transport import solve_transport
+from skmot.transport import TuningCurves, match_tuning_curves, solve_transport
 
 N_STIMULI = 2042
 REPEATS = 5
@@ -55,6 +55,9 @@ SMALL_SIZES = {
     "small": [(10, 10), (128, 128), (300, 200)],
 }
 MOST_OVERHEAD_MILLISECONDS = 0.2
+# Layers of each side, and units, as in trajectories of small networks.
+MANY_SQUARES = {"full": (28, 128), "small": (7, 128)}
+MOST_TIMES_ASSIGNMENT = 1.5
 
 
 def rows(scale):
@@ -67,6 +70,7 @@ def rows(scale):
             yield in_fresh_process(_against_emd, kind, n, k)
     for n, k in SMALL_SIZES[scale]:
         yield in_fresh_process(_overhead, n, k)
+    yield in_fresh_process(_many_squares, *MANY_SQUARES[scale])
 
 
 def _against_product(kind, n, k, limit, name):
@@ -173,4 +177,35 @@ def _overhead(n, k):
         wanted="at most 0.2 ms",
         limit=1.0,
         details={"milliseconds of ot.emd": 1e3 * simplex},
+    )
+
+
+def _many_squares(n_layers, n_units):
+    rng = np.random.default_rng(0)
+    shared = latents(N_STIMULI, rng)
+    source, target = (
+        [unit_columns(relu_like(shared, n_units, rng)) for _ in range(n_layers)]
+        for _ in range(2)
+    )
+    offsets = np.full(n_units, 0.5)
+    curves = [
+        [TuningCurves(layer, offsets, 1.0) for layer in side]
+        for side in (source, target)
+    ]
+    ours, bare = shortest(
+        [
+            lambda: [match_tuning_curves(x, y) for x in curves[0] for y in curves[1]],
+            lambda: match_many(source, target),
+        ],
+        REPEATS,
+    )
+    return Row(
+        1,
+        f"{n_layers**2} squares of {n_units} x {n_units}, with products",
+        ours,
+        bare,
+        "bare products and assignments",
+        wanted=f"at most {MOST_TIMES_ASSIGNMENT:g}x",
+        limit=MOST_TIMES_ASSIGNMENT,
+        details={"stimuli": N_STIMULI},
     )

@@ -18,7 +18,7 @@ from skmot._version import __version__
 from skmot.base import LayerEstimator
 
 # Increased whenever the stored results, or numbers in them, change.
-_FORMAT = 3
+_FORMAT = 4
 # Parameters of the built-in estimators that do not affect the results.
 _IGNORED_PARAMETERS = ("n_jobs", "memory")
 

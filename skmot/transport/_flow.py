@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from skmot._utils.array_api import to_numpy
 from skmot.transport._assignment import solve_assignment
+from skmot.transport._costs import CostMatrix
 from skmot.transport._simplex import SimplexResult, solve_on_all, solve_on_arcs
 
 # Number of arcs per row and column that are selected first. With fewer arcs more must
@@ -27,13 +28,28 @@ _ARCS_A_UNIT = 10
 _ENTROPY, _SCALINGS = 0.3, 3
 # exp(-80) is still a normal number in float32.
 _LEAST_EXPONENT = -80.0
+# The Sinkhorn kernel of up to this many arcs is kept (256 MB in float32). That of more
+# arcs is computed again in each iteration. This takes twice as long, but a kernel that
+# is kept would need as much memory as the costs.
+_MOST_KEPT = 2**26
 # For up to this many arcs the simplex uses all of them, which is faster than selecting.
 _FEW_ARCS = 25_000
+# Square problems with at least this many rows are solved from approximate potentials.
+# For fewer rows they take longer to compute than the assignment.
+_FEWEST_ROWS = 100
 # If more than this fraction of all arcs would be added, the simplex also uses all arcs:
 # the potentials are then inaccurate, and many rounds would be needed.
 _LARGEST_SHARE = 0.1
 # After this number of rounds the simplex uses all arcs. Two or three are typical.
 _MOST_ROUNDS = 8
+# For more than this many arcs the simplex never uses all of them, because it needs
+# about 40 bytes for each (2.7 GB). It then has more rounds, which so far only costs
+# with a very large number of nearly optimal flows have used up, such as distances
+# between points on a line. The flow is returned with its bound.
+_MOST_ON_ALL = 2**26
+_MOST_ROUNDS_OF_LARGE = 50
+# If more missing arcs are found than this, a selection of them is kept (64 MB).
+_MOST_MISSING = 4_000_000
 # If the fraction of distinct costs, in sampled rows or columns, is below this, the
 # simplex uses all arcs: with ties many flows are optimal, and it finds one quickly.
 _FEWEST_DISTINCT = 1 / 16
@@ -73,12 +89,15 @@ class Flow:
     rows: np.ndarray
     columns: np.ndarray
 
-    def matrix(self, values):
-        """Return a csr_array with the values on the arcs of the flow."""
+    def matrices(self, *values):
+        """Return csr_arrays with values on the arcs of the flow."""
         n, k = self.shape
         starts, ends = np.divmod(self.arcs, k)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(starts, minlength=n))])
-        return csr_array((values, ends, bounds), shape=self.shape)
+        return [
+            csr_array((data, ends, bounds), shape=self.shape, copy=True)
+            for data in values
+        ]
 
 
 def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None):
@@ -100,8 +119,8 @@ def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None)
     Returns
     -------
     flow : Flow
-        Optimal flow. If the simplex stopped at `max_pivots`, it has the required masses
-        but may not be optimal.
+        Optimal flow. If the simplex stopped at `max_pivots`, or was used in too many
+        rounds, it has the required masses but may not be optimal.
 
     Raises
     ------
@@ -112,32 +131,34 @@ def cheapest_flow(costs, row_masses, column_masses, max_pivots, potentials=None)
     masses = row_masses, column_masses
     if costs.spread == 0 or min(n, k) == 1:
         return _only_flow(costs, masses)
-    arcs = None
-    if n * k > _FEW_ARCS and not _has_ties(costs):
+    if n == k and n * k <= _FEW_ARCS and row_masses.max() == column_masses.max() == 1:
+        return _assign(costs, masses)
+    can_use_all = n * k <= _MOST_ON_ALL
+    most_rounds = _MOST_ROUNDS if can_use_all else _MOST_ROUNDS_OF_LARGE
+    if n * k <= _FEW_ARCS or (can_use_all and _has_ties(costs)):
+        most_rounds = 0
+    else:
         if potentials is None:
             potentials = _approximate_potentials(costs, masses)
         arcs = _choose_arcs(costs, potentials, masses)
-    for _ in range(_MOST_ROUNDS if arcs is not None else 0):
+    for n_left in reversed(range(most_rounds)):
         found = solve_on_arcs(
             arcs, costs.on_arcs(arcs), *masses, potentials, max_pivots
         )
         if not found.is_optimal:
             return _interrupted(costs, found, masses)
         potentials = found.potentials
-        rows, missing = _price(costs, potentials)
-        if missing is None:
-            break
-        if len(missing) == 0:
+        rows, missing, n_missing = _price(costs, potentials)
+        if n_missing == 0 or (n_left == 0 and not can_use_all):
             return _flow(costs, found, masses, rows, potentials[1])
+        if can_use_all and n_missing > _LARGEST_SHARE * n * k:
+            break
         arcs = np.concatenate([arcs, missing])
-    if n == k and n * k <= _FEW_ARCS and masses[0].max() == masses[1].max() == 1:
-        found = solve_assignment(costs.scaled())
-    else:
-        # Without a warm start: inaccurate potentials would need more pivots.
-        found = solve_on_all(costs.scaled(), *masses, max_pivots)
+    # Without a warm start: inaccurate potentials would need more pivots.
+    found = solve_on_all(costs.scaled(), *masses, max_pivots)
     if not found.is_optimal:
         return _interrupted(costs, found, masses)
-    rows, _ = _price(costs, (None, found.potentials[1]))
+    rows, *_ = _price(costs, (None, found.potentials[1]))
     return _flow(costs, found, masses, rows, found.potentials[1])
 
 
@@ -160,34 +181,68 @@ def _has_ties(costs):
 def _approximate_potentials(costs, masses):
     """Compute approximate potentials by a few Sinkhorn iterations."""
     xp, matrix = costs.xp, costs.matrix
-    rows = xp.min(matrix, axis=1)
-    columns = None
+    rows, columns = [], None
     for part in costs.blocks():
-        least = xp.min(matrix[part, :] - rows[part, None], axis=0)
+        block = matrix[part, :]
+        lowest = xp.min(block, axis=1)
+        rows.append(lowest)
+        least = xp.min(block - lowest[:, None], axis=0)
         columns = least if columns is None else xp.minimum(columns, least)
+    rows = xp.concat(rows)
     # Each row and column now has a reduced cost of 0, so no sum of the kernel is 0.
     sample = to_numpy(costs.take(_sampled_arcs(costs)))
     entropy = max(_ENTROPY * float(sample.std()), 1e-6 * costs.factor)
-    kernel = xp.empty_like(matrix)
-    for part in costs.blocks():
-        reduced = matrix[part, :] - rows[part, None]
-        reduced -= columns
-        reduced *= -1.0 / entropy
-        kernel[part, :] = xp.exp(xp.maximum(reduced, costs.like(_LEAST_EXPONENT)))
+    kernel = _Kernel(costs, rows, columns, entropy)
+    if math.prod(costs.shape) <= _MOST_KEPT:
+        kernel = list(kernel)
     row_masses, column_masses = (
         costs.like(mass / mass.sum() * len(mass)) for mass in masses
     )
     column_factors = xp.ones_like(columns)
     for _ in range(_SCALINGS):
-        row_factors = row_masses / (kernel @ column_factors)
-        column_factors = column_masses / (row_factors @ kernel)
-    row_factors = row_masses / (kernel @ column_factors)
-    rows += entropy * xp.log(row_factors)
+        sums = xp.zeros_like(columns)
+        for part, block in kernel:
+            sums += (row_masses[part] / (block @ column_factors)) @ block
+        column_factors = column_masses / sums
+    row_factors = [
+        row_masses[part] / (block @ column_factors) for part, block in kernel
+    ]
+    rows += entropy * xp.log(xp.concat(row_factors))
     columns += entropy * xp.log(column_factors)
     return (
         costs.from_matrix(rows=to_numpy(rows).astype(np.float64)),
         costs.from_matrix(columns=to_numpy(columns).astype(np.float64)),
     )
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Sinkhorn kernel, exp(-reduced cost / entropy), which is computed in blocks.
+
+    Attributes
+    ----------
+    costs : CostMatrix
+        Costs of the arcs.
+    rows, columns : array of shape (n,) and (k,)
+        Potentials for the matrix, in its array library and dtype.
+    entropy : float
+        Entropy in units of the matrix.
+    """
+
+    costs: CostMatrix
+    rows: object
+    columns: object
+    entropy: float
+
+    def __iter__(self):
+        """Yield slices of rows, and the rows of the kernel."""
+        xp, matrix = self.costs.xp, self.costs.matrix
+        least = self.costs.like(_LEAST_EXPONENT)
+        for part in self.costs.blocks():
+            block = matrix[part, :] - self.rows[part, None]
+            block -= self.columns
+            block *= -1.0 / self.entropy
+            yield part, xp.exp(xp.maximum(block, least))
 
 
 def _choose_arcs(costs, potentials, masses):
@@ -250,9 +305,11 @@ def _price(costs, potentials):
     rows : ndarray of shape (n,)
         Largest row potentials that are feasible with the given column potentials (the
         c-transform).
-    missing : ndarray of int64 or None
-        Flat indices of arcs that can lower the cost. None if there are too many, so
-        that the simplex should use all arcs.
+    missing : ndarray of int64
+        Flat indices of arcs that can lower the cost: all of them, or if there are many,
+        some of every row and column that has any.
+    n_missing : int
+        Number of arcs that can lower the cost.
     """
     xp, matrix = costs.xp, costs.matrix
     k = matrix.shape[1]
@@ -261,7 +318,8 @@ def _price(costs, potentials):
     if given is not None:
         given = costs.to_matrix(rows=given)
         bounds = costs.beside(given + _NEGATIVE * costs.factor)
-    lowest, missing, reduced, n_missing = [], [], [], 0
+    lowest, missing, reduced = [], [], []
+    n_kept = n_missing = 0
     for part in costs.blocks():
         slack = xp.astype(matrix[part, :], xp.float64)
         slack -= columns
@@ -276,25 +334,43 @@ def _price(costs, potentials):
         missing.append(arcs)
         reduced.append(slack - given[arcs // k])
         n_missing += len(arcs)
-        if n_missing > _LARGEST_SHARE * math.prod(matrix.shape):
-            return None, None
+        n_kept += len(arcs)
+        if n_kept > _MOST_MISSING:
+            missing, reduced = (
+                [part] for part in _worst(missing, reduced, costs.shape)
+            )
+            n_kept = len(missing[0])
     rows = costs.from_matrix(rows=np.concatenate(lowest))
-    if not missing:
-        return rows, np.empty(0, dtype=np.int64)
-    return rows, _worst(np.concatenate(missing), np.concatenate(reduced), costs.shape)
+    if n_missing == 0:
+        return rows, np.empty(0, dtype=np.int64), 0
+    return rows, _worst(missing, reduced, costs.shape)[0], n_missing
 
 
 def _worst(arcs, reduced, shape):
-    """Select missing arcs from every row and column that has some."""
+    """Select missing arcs from every row and column that has some.
+
+    Parameters
+    ----------
+    arcs, reduced : list of ndarray
+        Flat indices of the missing arcs, and their reduced costs.
+    shape : tuple of int
+        Shape (n, k) of the costs.
+
+    Returns
+    -------
+    arcs, reduced : ndarray
+        The selection, or all if there are few.
+    """
+    arcs, reduced = np.concatenate(arcs), np.concatenate(reduced)
     limit = _ARCS_A_UNIT * sum(shape)
     if len(arcs) <= limit:
-        return arcs
+        return arcs, reduced
     near_worst = np.zeros(len(arcs), dtype=bool)
     for side, n_lines in zip(np.divmod(arcs, shape[1]), shape, strict=True):
         worst = np.zeros(n_lines)
         np.minimum.at(worst, side, reduced)
         near_worst |= reduced <= _NEAR_WORST * worst[side]
-    return _subsample(arcs[near_worst], limit)
+    return _subsample(arcs[near_worst], limit), _subsample(reduced[near_worst], limit)
 
 
 # -- flows -------------------------------------------------------------------------
@@ -387,6 +463,16 @@ def _tighten(costs, rows):
         columns = least if columns is None else xp.minimum(columns, least)
     columns = costs.from_matrix(columns=to_numpy(columns))
     return _price(costs, (None, columns))[0], columns
+
+
+def _assign(costs, masses):
+    """Return the optimal flow of a small problem in which all masses are 1."""
+    columns = np.zeros(costs.shape[1])
+    if len(columns) >= _FEWEST_ROWS:
+        columns = _approximate_potentials(costs, masses)[1]
+    found = solve_assignment(costs.scaled(), columns)
+    rows, *_ = _price(costs, (None, found.potentials[1]))
+    return _flow(costs, found, masses, rows, found.potentials[1])
 
 
 def _only_flow(costs, masses):

@@ -1,16 +1,15 @@
-"""Interface to the network simplex of POT, including its private functions."""
+"""Interface to the network simplex of POT, including its private functions.
+
+POT is imported at the first solve, not with skmot. The import takes as long as that of
+skmot, and longer if PyTorch, JAX or CuPy are installed, which POT then loads too.
+"""
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-import ot
 from scipy.sparse import coo_array
-
-try:
-    from ot.lp.emd_wrap import emd_c, emd_c_sparse
-except ImportError:  # Other versions of POT may not have these private functions.
-    emd_c = emd_c_sparse = None
 
 _OPTIMAL, _PIVOT_LIMIT = 1, 3
 
@@ -38,6 +37,23 @@ class SimplexResult:
     is_optimal: bool
 
 
+@cache
+def private_functions():
+    """Import the private functions of POT.
+
+    Returns
+    -------
+    emd_c, emd_c_sparse : callable or None
+        Network simplex on all arcs and on given arcs. None if this version of POT does
+        not have these functions.
+    """
+    try:
+        from ot.lp.emd_wrap import emd_c, emd_c_sparse
+    except ImportError:
+        return None, None
+    return emd_c, emd_c_sparse
+
+
 def solve_on_all(costs, row_masses, column_masses, max_pivots):
     """Compute the optimal flow, using all arcs.
 
@@ -56,6 +72,7 @@ def solve_on_all(costs, row_masses, column_masses, max_pivots):
         Flow and potentials.
     """
     masses = row_masses.astype(np.float64), column_masses.astype(np.float64)
+    emd_c, _ = private_functions()
     if emd_c is None:
         plan, log = _public_emd(*masses, costs, max_pivots)
         rows, columns, code = log["u"], log["v"], log["result_code"]
@@ -92,6 +109,7 @@ def solve_on_arcs(arcs, costs, row_masses, column_masses, potentials, max_pivots
     masses = row_masses.astype(np.float64), column_masses.astype(np.float64)
     n, k = len(row_masses), len(column_masses)
     starts, ends = np.divmod(arcs, k)
+    _, emd_c_sparse = private_functions()
     if emd_c_sparse is None:
         # The public function solves the same problem without initial potentials.
         plan, log = _public_emd(
@@ -114,6 +132,8 @@ def solve_on_arcs(arcs, costs, row_masses, column_masses, potentials, max_pivots
 
 
 def _public_emd(row_masses, column_masses, costs, max_pivots):
+    import ot
+
     with warnings.catch_warnings():
         # The duality gap reports that the maximum number of pivots was reached.
         warnings.filterwarnings("ignore", "numItermax reached", UserWarning)

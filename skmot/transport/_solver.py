@@ -81,8 +81,9 @@ def solve_transport(costs, *, potentials=None, max_pivots=MAX_PIVOTS):
     -------
     result : TransportResult
         Plan, cost, dual potentials and duality gap. If the solver stopped at
-        `max_pivots`, `converged` is False. The plan is then still a coupling, and its
-        cost exceeds the optimum by at most the gap.
+        `max_pivots`, or after 50 rounds on costs of more than 2^26 entries,
+        `converged` is False. The plan is then still a coupling, and its cost exceeds
+        the optimum by at most the gap.
 
     Raises
     ------
@@ -90,6 +91,12 @@ def solve_transport(costs, *, potentials=None, max_pivots=MAX_PIVOTS):
         If the costs are not a two-dimensional, nonempty, finite, real array.
     RuntimeError
         If the result of the solver is not a valid coupling.
+
+    Notes
+    -----
+    In addition to n k costs, the solver needs memory for about 20 (n + k) arcs if there
+    are more than 2^26 costs. For fewer costs it also needs a copy of them, and up to 40
+    bytes per cost if many costs are equal.
 
     References
     ----------
@@ -111,10 +118,13 @@ def solve_transport(costs, *, potentials=None, max_pivots=MAX_PIVOTS):
     if potentials is not None:
         potentials = costs.scale_potentials(*potentials)
     flow = cheapest_flow(costs, *masses, max_pivots, potentials)
+    plan, whole_plan = flow.matrices(
+        flow.amounts / math.lcm(*costs.shape), flow.amounts
+    )
     gap = max(flow.cost - float(flow.rows.mean() + flow.columns.mean()), 0.0)
     return TransportResult(
-        coupling=flow.matrix(flow.amounts / math.lcm(*costs.shape)),
-        flow=flow.matrix(flow.amounts),
+        coupling=plan,
+        flow=whole_plan,
         matched=tuple(np.ones(n_units) for n_units in costs.shape),
         cost=flow.cost * costs.spread + costs.offset,
         potentials=(

@@ -54,6 +54,16 @@ class TuningCurves:
         """
         return triangular_factor(self.vectors)
 
+    @cached_property
+    def median_offset(self):
+        """Median of the offsets, computed at the first access."""
+        return float(np.median(self.offsets))
+
+    @cached_property
+    def has_loud_units(self):
+        """Whether an offset is more than `_LOUD` times the median."""
+        return bool(self.offsets.max() > _LOUD * self.median_offset)
+
     def in_float64(self):
         """Return the same curves in float64, with exactly the norms of the offsets.
 
@@ -120,14 +130,9 @@ def _match(source, target, mass):
 
 def _scale_of_small_costs(source, target):
     """Return the scale of the costs between most units, or None if no unit is loud."""
-    offsets = source.offsets, target.offsets
-    medians = [float(np.median(side)) for side in offsets]
-    if all(
-        side.max() <= _LOUD * median
-        for side, median in zip(offsets, medians, strict=True)
-    ):
-        return None
-    return max(medians)
+    if source.has_loud_units or target.has_loud_units:
+        return max(source.median_offset, target.median_offset)
+    return None
 
 
 def _judge(result, source, target):

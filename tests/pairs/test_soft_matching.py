@@ -5,6 +5,7 @@ make is no parameter of an estimator, and none needs as many as there are.
 """
 
 import pickle
+import tracemalloc
 import warnings
 from functools import partial
 
@@ -543,3 +544,32 @@ def test_loud_units_of_a_partial_matching_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SoftMatching("sqeuclidean", mass=0.7).fit(*loud_pair(60, 60, 1, 10))
+
+
+# -- memory ------------------------------------------------------------------------
+
+
+def test_a_pair_of_wide_layers_needs_little_more_memory_than_its_distances():
+    n, k, n_stimuli = 8200, 8210, 30
+    rng = np.random.default_rng(21)
+    shared = rng.normal(size=(n_stimuli, 12))
+    X, y = (
+        (shared @ rng.normal(size=(12, n_units)) + rng.normal(size=(30, n_units)))
+        for n_units in (n, k)
+    )
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    tracemalloc.start()
+    try:
+        matching = SoftMatching().fit(X, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= 1.3 * np.dtype(np.float32).itemsize * n * k
+    # The potentials prove that no plan costs less.
+    u, v = matching.potentials_
+    some = np.arange(0, n, 40)
+    distances = reference.correlation_distances(X[:, some], y)
+    assert np.min(distances - u[some, np.newaxis] - v) >= -1e-6
+    assert u.mean() + v.mean() == pytest.approx(matching.cost_, rel=0, abs=1e-6)
+    np.testing.assert_allclose(matching.coupling_.sum(axis=1), 1 / n, rtol=1e-9)
+    np.testing.assert_allclose(matching.coupling_.sum(axis=0), 1 / k, rtol=1e-9)

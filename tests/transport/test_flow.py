@@ -138,6 +138,61 @@ def test_hard_costs_beyond_the_bounds_for_small_problems(make, dtype):
     )
 
 
+# -- costs that are too large for copies --------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (150, 400), (250, 250)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sinkhorn_kernel_that_is_not_kept_chooses_the_same_arcs(
+    monkeypatch, shape, dtype
+):
+    costs = correlations(np.random.default_rng(14), *shape).astype(dtype)
+    expected = solve_transport(costs)
+    # Several blocks, of unequal heights.
+    monkeypatch.setattr("skmot.transport._costs._BLOCK_ENTRIES", 7 * shape[1])
+    monkeypatch.setattr(_flow, "_MOST_KEPT", 0)
+    result = check_same_optimum(costs)
+    assert (result.flow != expected.flow).nnz == 0
+
+
+@pytest.mark.parametrize("most_missing", [0, 500, 4_000_000])
+def test_large_costs_with_ties_are_solved_without_using_all_arcs(
+    monkeypatch, most_missing
+):
+    monkeypatch.setattr(_flow, "_MOST_ON_ALL", 0)
+    monkeypatch.setattr(_flow, "_MOST_MISSING", most_missing)
+    monkeypatch.setattr(_flow, "_ARCS_A_UNIT", 2)
+    monkeypatch.setattr(_flow, "solve_on_all", None)
+    rng = np.random.default_rng(15)
+    repeated = np.repeat(correlations(rng, 10, 9), 24, axis=0).repeat(20, axis=1)
+    for costs in (
+        repeated,
+        rng.integers(0, 3, (240, 180)),
+        np.tile(rng.random((1, 180)), (240, 1)),
+        correlations(rng, 240, 180),
+    ):
+        check_same_optimum(np.asarray(costs, dtype=np.float32))
+
+
+def test_large_costs_that_need_too_many_rounds_are_returned_with_a_true_bound(
+    monkeypatch,
+):
+    monkeypatch.setattr(_flow, "_MOST_ON_ALL", 0)
+    monkeypatch.setattr(_flow, "_MOST_ROUNDS_OF_LARGE", 1)
+    monkeypatch.setattr(_flow, "_ARCS_A_UNIT", 1)
+    monkeypatch.setattr(_flow, "solve_on_all", None)
+    costs = correlations(np.random.default_rng(16), 240, 180)
+    result = solve_transport(costs)
+    check_coupling(result, costs.shape)
+    check_certificate(result, costs)
+    assert not result.converged
+    optimum = optimum_of(costs)
+    assert optimum < result.cost <= optimum + result.duality_gap + 1e-12
+
+
+# -- precision -----------------------------------------------------------------------
+
+
 def test_correlations_near_one_are_priced_in_float64():
     # A float32 pass at an absolute 1e-6 takes thousands of these arcs for priced.
     rng = np.random.default_rng(5)

@@ -10,7 +10,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_array, issparse
 
 from skmot.transport import solve_transport
@@ -142,6 +142,21 @@ def test_square_problems_are_solved_by_the_best_permutation(n):
         ):
             cost = solve_transport(costs).cost
             assert cost == pytest.approx(best_permutation(costs), rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [99, 100, 128, 158])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_squares_have_the_optimum_and_a_proof_however_hard(n, dtype):
+    rng = np.random.default_rng(n)
+    for costs in adversarial_costs(rng, n, n):
+        costs = costs.astype(dtype)
+        result = solve_transport(costs)
+        check_optimal(result, costs)
+        in_float64 = costs.astype(np.float64)
+        optimum = in_float64[linear_sum_assignment(in_float64)].mean()
+        assert result.cost == pytest.approx(
+            optimum, rel=0, abs=1e-12 * max(spread_of(costs), 1e-6)
+        )
 
 
 @pytest.mark.parametrize("shape", SIZES)
