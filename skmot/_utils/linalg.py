@@ -1,11 +1,20 @@
 """Matrix factorisations for arrays of all libraries, devices and precisions."""
 
-from functools import partial
-
 import numpy as np
 import scipy.linalg
 
 from skmot._utils.array_api import namespace_of
+
+try:
+    # `numpy.linalg.svd` calls it in float64, which takes twice as long for float32.
+    from numpy.linalg._umath_linalg import svd_s as _svd_of_float32
+except ImportError:
+    # Versions of numpy with other private names
+    _svd_of_float32 = None
+
+# Rows that `triangular_factor` adds in one step, for each column. The rows of the
+# previous factor are factorised again: a fifth of all, in memory of five factors.
+_ROWS_PER_COLUMN = 4
 
 
 def thin_qr(matrix):
@@ -29,6 +38,29 @@ def thin_qr(matrix):
     return namespace_of(matrix).linalg.qr(matrix)
 
 
+def complete_qr(matrix):
+    """Compute the QR decomposition of a tall matrix with a square Q.
+
+    Parameters
+    ----------
+    matrix : array of shape (n, k)
+        Finite matrix with n >= k.
+
+    Returns
+    -------
+    orthogonal : array of shape (n, n)
+        Orthogonal matrix Q, whose first k columns span those of the matrix.
+    triangular : array of shape (k, k)
+        Upper triangular matrix R with Q[:, :k] R = matrix.
+    """
+    if isinstance(matrix, np.ndarray):
+        orthogonal, triangular = scipy.linalg.qr(matrix, check_finite=False)
+    else:
+        qr = namespace_of(matrix).linalg.qr
+        orthogonal, triangular = qr(matrix, mode="complete")
+    return orthogonal, triangular[: matrix.shape[1], :]
+
+
 def thin_svd(matrix):
     """Compute the reduced singular value decomposition of a matrix, U diag(s) V'.
 
@@ -46,16 +78,32 @@ def thin_svd(matrix):
     right : array of shape (min(n, k), k)
         Matrix V' with orthonormal rows.
     """
-    if isinstance(matrix, np.ndarray):
-        # As in `thin_qr`: for float32, numpy takes twice as long.
-        svd = partial(scipy.linalg.svd, full_matrices=False, check_finite=False)
-        try:
-            return svd(matrix)
-        except np.linalg.LinAlgError:
-            # Divide and conquer does not converge for some float32 products of bases,
-            # which have many singular values of one. QR iterations are slower.
-            return svd(matrix, lapack_driver="gesvd")
-    return namespace_of(matrix).linalg.svd(matrix, full_matrices=False)
+    if not isinstance(matrix, np.ndarray):
+        return namespace_of(matrix).linalg.svd(matrix, full_matrices=False)
+    try:
+        return _divide_and_conquer(matrix)
+    except np.linalg.LinAlgError:
+        # Divide and conquer does not converge for some float32 products of bases, which
+        # have many singular values of one. QR iterations are slower.
+        return scipy.linalg.svd(
+            matrix, full_matrices=False, check_finite=False, lapack_driver="gesvd"
+        )
+
+
+def _divide_and_conquer(matrix):
+    """Compute the reduced SVD in the precision of the matrix, without a lock.
+
+    scipy holds Python's global lock meanwhile, so that other threads have to wait.
+    """
+    if matrix.dtype != np.float32:
+        return np.linalg.svd(matrix, full_matrices=False)
+    if _svd_of_float32 is None:
+        return scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+    with np.errstate(invalid="ignore"):
+        factors = _svd_of_float32(matrix, signature="f->fff")
+    if np.isnan(factors[1]).any():
+        raise np.linalg.LinAlgError("SVD did not converge")
+    return factors
 
 
 def triangular_factor(vectors):
@@ -77,11 +125,18 @@ def triangular_factor(vectors):
     n, k = vectors.shape
     if n <= k:
         return vectors
-    xp = namespace_of(vectors)
+    xp, step = namespace_of(vectors), _ROWS_PER_COLUMN * k
     factor = vectors[:0, :]
-    # Each step adds 2k rows to the k rows of the previous factor, so a third of the
-    # rows are factorised again.
-    for start in range(0, n, 2 * k):
-        rows = vectors[start : min(start + 2 * k, n), :]
-        factor = thin_qr(xp.concat([factor, rows], axis=0))[1]
+    for start in range(0, n, step):
+        rows = vectors[start : min(start + step, n), :]
+        factor = _triangle(xp.concat([factor, rows], axis=0))
     return factor
+
+
+def _triangle(matrix):
+    """Return R of the reduced QR decomposition."""
+    if isinstance(matrix, np.ndarray):
+        # Without Q, which takes half of the time.
+        (triangle,) = scipy.linalg.qr(matrix, mode="r", check_finite=False)
+        return triangle[: matrix.shape[1], :]
+    return namespace_of(matrix).linalg.qr(matrix)[1]

@@ -1,18 +1,26 @@
 """Orthogonal matrices: random rotations, and solutions of Procrustes problems."""
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.stats import ortho_group, special_ortho_group
 
 from skmot._utils.array_api import apply_plan, device_of, namespace_of
-from skmot._utils.linalg import thin_qr, thin_svd
+from skmot._utils.linalg import complete_qr, thin_qr, thin_svd
 
 # Singular values that are rounding errors were measured in products of 10 to 3000
 # units. They were at most 0.2 sqrt(n) epsilon times the largest singular value, in
 # float32 and in float64.
 _ROUNDING = 2.0
+# Largest norm of a row of coefficients whose rounding errors in float32 are acceptable:
+# they grow with the norm. It was at most 2.3 in couplings of 30 to 2048 units, and 3.9
+# where 300 units are coupled with 299 in one chain.
+_LARGE_MIXTURE = 10.0
+# Cosines of principal angles below this number of square roots of epsilon are computed
+# with all others: the errors that can be removed are inversely proportional to them.
+_SMALL_COSINE = 0.25
 
 
 def random_rotation(n_units, random, *, reflections):
@@ -76,7 +84,7 @@ class ProcrustesProblem:
     M = U1 S V1' of rank r, all R = U1 V1' + U2 W V2' with orthogonal W are optimal. The
     solver returns the one nearest to the identity, which has W = polar(U2' V2). A basis
     of the columns of `cross` is computed once. Therefore, no n x n matrix is factorised
-    unless `cross` has rank n.
+    by `solve` unless `cross` has rank n.
 
     Parameters
     ----------
@@ -96,16 +104,38 @@ class ProcrustesProblem:
     def __init__(self, cross, spanning=None):
         if spanning is None or spanning.shape[1] >= cross.shape[1]:
             spanning = cross
-        if spanning.shape[1] >= cross.shape[0]:
-            self.basis, self.core = None, cross
-        else:
-            self.basis, self.core = thin_qr(spanning)
+        n, m = spanning.shape
+        self.basis, self._complement, self.core = None, None, cross
+        if m < n:
+            # `Rotation` needs the complement only if it is smaller than the basis.
+            if n < 2 * m:
+                columns, self.core = complete_qr(spanning)
+                self.basis, self._complement = columns[:, :m], columns[:, m:]
+            else:
+                self.basis, self.core = thin_qr(spanning)
             if spanning is not cross:
                 self.core = self.basis.T @ cross
         xp = namespace_of(cross)
         self._exact_core = xp.astype(self.core, xp.float64)
-        self._negligible = rounding_error(cross.shape[0], cross.dtype, xp)
-        self._known = None
+        self._negligible = rounding_error(n, cross.dtype, xp)
+
+    def split(self, units):
+        """Split units into their part in the span of the basis, and the rest.
+
+        Parameters
+        ----------
+        units : array of shape (n, s)
+            Units as rows.
+
+        Returns
+        -------
+        split : SplitUnits
+            Units that `rotate` methods accept.
+        """
+        if self.basis is None:
+            return SplitUnits(units, units)
+        along = self.basis.T @ units
+        return SplitUnits(units, along, units - self.basis @ along)
 
     def solve(self, weights):
         """Compute the optimal R that is nearest to the identity.
@@ -117,88 +147,147 @@ class ProcrustesProblem:
 
         Returns
         -------
-        rotation : Rotation
+        rotation : Rotation or DenseRotation
             Matrix R in the precision of `cross`.
+        value : float
+            The maximum <R, M>.
         """
         xp, dtype = namespace_of(self.core), self.core.dtype
         if dtype == xp.float64:
-            coordinates, right = self._by_decomposition(weights)
+            *factors, value, first = self._by_decomposition(weights)
         else:
-            coordinates, right = self._by_squares(weights)
-        right = xp.astype(right, dtype)
-        if coordinates is None:
-            return Rotation(self.basis, right)
-        coordinates = xp.astype(coordinates, dtype)
-        left = coordinates if self.basis is None else self.basis @ coordinates
-        return Rotation(left, right, coordinates)
+            *factors, value, first = self._by_squares(weights)
+        found, rest, mixture = (xp.astype(factor, dtype) for factor in factors)
+        rotation = self._rotation(found, rest, mixture, first)
+        return rotation, value + self._remaining_value(rotation, rest, weights)
 
     def _by_decomposition(self, weights):
-        """Compute the coordinates of U1 in the basis, and V1, by an SVD."""
+        """Compute the factors of `solve` by an SVD.
+
+        Returns
+        -------
+        found, rest : array of shape (m, r) and (m, m - r)
+            Coordinates of U1 in the basis, and of the part of U2 in its span.
+        mixture : array
+            Coefficients of V1 = first @ mixture.
+        value : float
+            Sum of the singular values.
+        first : sparse array or None
+            First factor of V1. None means the identity.
+        """
         left, values, right = thin_svd(apply_plan(self._exact_core, weights.T))
         rank = _count(values > self._negligible * values[0])
-        return self._simplify_full_rank(left[:, :rank], right[:rank, :].T)
+        value = float(namespace_of(values).sum(values[:rank]))
+        return left[:, :rank], left[:, rank:], right[:rank, :].T, value, None
 
     def _by_squares(self, weights):
-        """Compute the coordinates of U1 in the basis, and V1, from M M'.
+        """Compute the same as `_by_decomposition` from M M'.
 
         This takes less than half the time of an SVD.
         """
         n, k = weights.shape
         if k > n:
-            factors = self._eigenvectors(apply_plan(self._exact_core, weights.T))
-            return self._simplify_full_rank(*factors)
-        # V1 = weights mixture, where the mixture depends on weights' weights only. This
-        # product is constant if every iteration couples the same number of source units
-        # to each target unit, for instance one to one.
-        overlaps = (weights.T @ weights).tocsr()
-        if self._known is None or differ(self._known[0], overlaps):
-            factors = self._eigenvectors(self._exact_core, overlaps)
-            self._known = (overlaps, *self._simplify_full_rank(*factors))
-        _, coordinates, mixture = self._known
-        return coordinates, apply_plan(mixture.T, weights.T).T
+            core = apply_plan(self._exact_core, weights.T)
+            return *self._eigenvectors(core), None
+        found, rest, mixture, value = self._eigenvectors(
+            self._exact_core, (weights.T @ weights).tocsr()
+        )
+        xp = namespace_of(mixture)
+        norms = xp.linalg.vector_norm(mixture, axis=1)
+        # Other libraries have no sparse products, so that V1 itself takes less time.
+        if isinstance(mixture, np.ndarray) and xp.max(norms) < _LARGE_MIXTURE:
+            return found, rest, mixture, value, weights
+        return found, rest, _multiply(weights, mixture), value, None
 
     def _eigenvectors(self, core, overlaps=None):
-        """Return U and core' U / s of core overlaps core' = U s^2 U', without zeros.
+        """Return U1, U2, core' U1 / s and sum(s) of core overlaps core' = U s^2 U'.
 
         In float64, s^2 is accurate for singular values s down to 4e-5 of the largest
         one. Smaller ones that are not rounding errors are rare. They are computed again
         after the space of the larger ones has been removed.
         """
-        xp, basis = namespace_of(core), None
+        xp, rest = namespace_of(core), None
         unresolved = float(xp.finfo(xp.float64).eps / xp.finfo(self.core.dtype).eps)
-        coordinates, mixtures, negligible = [], [], None
-        while core.shape[0] > 0:
+        found, mixtures, value, negligible = [], [], 0.0, None
+        while True:
             product = core if overlaps is None else apply_plan(core, overlaps)
             squares, vectors = xp.linalg.eigh(product @ core.T)
             largest = max(float(squares[-1]), 0.0)
             if negligible is None:
                 negligible = self._negligible**2 * largest
             first = _count(squares <= max(negligible, unresolved * largest))
-            remaining, found = vectors[:, :first], vectors[:, first:]
-            coordinates.append(found if basis is None else basis @ found)
-            mixtures.append(core.T @ (found / xp.sqrt(squares[first:])))
-            if unresolved * largest <= negligible:
+            remaining, resolved = vectors[:, :first], vectors[:, first:]
+            values = xp.sqrt(squares[first:])
+            value += float(xp.sum(values))
+            mixtures.append(core.T @ (resolved / values))
+            found.append(resolved if rest is None else rest @ resolved)
+            rest = remaining if rest is None else rest @ remaining
+            if first == 0 or unresolved * largest <= negligible:
                 break
             core = remaining.T @ core
-            basis = remaining if basis is None else basis @ remaining
             # Rounding errors leave parts of the vectors found in `core`, which would be
             # large compared to smaller singular values.
             product = core if overlaps is None else apply_plan(core, overlaps)
             core -= (product @ mixtures[-1]) @ mixtures[-1].T
-        return xp.concat(coordinates, axis=1), xp.concat(mixtures, axis=1)
+        return xp.concat(found, axis=1), rest, xp.concat(mixtures, axis=1), value
 
-    def _simplify_full_rank(self, coordinates, right):
-        """If U1 spans the whole basis, use the basis as U1 and rotate V1 accordingly.
+    def _remaining_value(self, rotation, rest, weights):
+        """Compute the part of <R, M> from the columns of M that count as zero."""
+        if rest.shape[1] == 0:
+            return 0.0
+        units = rest if self.basis is None else self.basis @ rest
+        rotated = rotation.rotate(SplitUnits(units, rest))
+        columns = apply_plan(rest.T @ self.core, weights.T).T
+        xp = namespace_of(columns)
+        return float(xp.sum(rotated * columns, dtype=xp.float64))
 
-        The coordinates returned are then None.
-        """
-        if coordinates.shape[1] == self.core.shape[0]:
-            return None, right @ coordinates.T
-        return coordinates, right
+    def _rotation(self, found, rest, mixture, weights):
+        """Return R from the coordinates of U1 and U2 in the basis, and from V1."""
+        xp, basis, complement = namespace_of(found), self.basis, self._complement
+        if rest.shape[1] == 0:
+            # U1 spans the whole basis: use the basis as U1 and rotate V1 accordingly.
+            mixture = mixture @ found.T
+            if basis is None:
+                return DenseRotation(_multiply(weights, mixture).T)
+            return Rotation(basis, mixture, weights, complement)
+        if basis is None:
+            return DenseRotation(Rotation(found, mixture, weights, rest).matrix)
+        if complement is not None:
+            complement = xp.concat([basis @ rest, complement], axis=1)
+        return Rotation(basis, mixture, weights, complement, found)
 
 
 def _count(mask):
     return int(namespace_of(mask).count_nonzero(mask))
+
+
+def _multiply(weights, array):
+    """Multiply sparse weights by an array. None as weights means the identity."""
+    return array if weights is None else apply_plan(array.T, weights.T).T
+
+
+def _multiply_transposed(weights, array):
+    """Multiply transposed sparse weights by an array, as `_multiply`."""
+    return array if weights is None else apply_plan(array.T, weights).T
+
+
+@dataclass(frozen=True)
+class SplitUnits:
+    """Units as rows, and their parts inside and outside of the span of a basis.
+
+    Attributes
+    ----------
+    units : array of shape (n, s)
+        The sum of both parts, basis @ along + beyond.
+    along : array of shape (m, s)
+        Coordinates of the columns in the basis, basis' units.
+    beyond : array of shape (n, s), default=None
+        Part that is orthogonal to the basis. None means zero.
+    """
+
+    units: object
+    along: object
+    beyond: object = None
 
 
 class Rotation:
@@ -209,78 +298,111 @@ class Rotation:
     and Kahan, which maps the principal vectors q of right to the principal vectors p of
     left. With their cosines c,
     R = I + left (right - left)' - (q - c p) / (1 + c) (p + q)'.
+    Pairs with c = 1 add nothing. If n < 2r, there are at least 2r - n of them, which
+    are left out.
 
     Parameters
     ----------
-    left : array of shape (n, r) or None
-        Orthonormal columns. None means the identity.
-    right : array of shape (n, r)
-        Orthonormal columns.
-    coordinates : array of shape (m, r) or None
-        Coordinates of `left` in the basis of a `ProcrustesProblem`. None means that
-        `left` is the basis.
+    basis : array of shape (n, m)
+        Orthonormal columns whose span includes that of `left`.
+    mixture : array of shape (k, r)
+        Second factor of right = weights @ mixture, whose columns are orthonormal.
+    weights : sparse array of shape (n, k) or None
+        First factor of right. Products with both factors take less time than products
+        with right. None means the identity.
+    complement : array of shape (n, n - r) or None
+        Orthonormal columns orthogonal to `left`. They are required if n < 2r.
+    coordinates : array of shape (m, r), default=None
+        Coordinates of `left` in the basis. None means that `left` is the basis.
     """
 
-    def __init__(self, left, right, coordinates=None):
-        self.left, self.right, self.coordinates = left, right, coordinates
+    def __init__(self, basis, mixture, weights, complement, coordinates=None):
+        self.basis, self.coordinates = basis, coordinates
+        self.left = basis if coordinates is None else basis @ coordinates
+        self.mixture, self.weights, self.complement = mixture, weights, complement
 
-    def rotate(self, units, along):
+    def rotate(self, split):
         """Compute R' units.
 
         Parameters
         ----------
-        units : array of shape (n, s)
-            Units as rows.
-        along : array of shape (m, s)
-            Coordinates of the columns in the basis, basis' units.
+        split : SplitUnits
+            Units, split by the `ProcrustesProblem` that R is a solution of.
 
         Returns
         -------
         rotated : array of shape (n, s)
             New array.
         """
-        if self._is_matrix_faster:
-            return self.matrix.T @ units
+        along, beyond = split.along, split.beyond
         if self.coordinates is not None:
-            along = self.coordinates.T @ along
-        return self._apply(units, along, self._complement_factors[0].T @ units)
-
-    def rotate_within(self, units, along):
-        """Compute R' units as `rotate`, for columns of `units` in the basis's span."""
-        if self.coordinates is None:
-            return self.right @ along
-        return self.rotate(units, along)
+            along = self.coordinates.T @ split.along
+            outside = self.basis @ (split.along - self.coordinates @ along)
+            beyond = outside if beyond is None else beyond + outside
+        return self._apply(along, beyond)
 
     @cached_property
     def matrix(self):
         """Matrix R of shape (n, n)."""
-        if self.left is None:
-            return self.right.T
-        xp, n = namespace_of(self.left), self.left.shape[0]
-        identity = xp.eye(n, dtype=self.left.dtype, device=device_of(self.left))
-        return self._apply(identity, self.left.T, self._complement_factors[0].T).T
+        left, complement = self.left, self.complement
+        if complement is not None:
+            beyond = complement @ complement.T
+        else:
+            xp, n = namespace_of(left), left.shape[0]
+            identity = xp.eye(n, dtype=left.dtype, device=device_of(left))
+            beyond = identity - left @ left.T
+        return self._apply(left.T, beyond).T
 
-    @property
-    def _is_matrix_faster(self):
-        """Whether multiplication by the full matrix takes fewer operations."""
-        n, rank = self.right.shape
-        return 2 * rank > n
-
-    def _apply(self, units, along_left, along_complement):
-        rotated = (self.right - self.left) @ along_left
-        rotated += units
-        rotated -= self._complement_factors[1] @ along_complement
+    def _apply(self, along, beyond):
+        """Compute R' units from left' units and (I - left left') units."""
+        rotated = self.mixture @ along
+        if beyond is None or self.mixture.shape[1] == 0:
+            rotated = _multiply(self.weights, rotated)
+            return rotated if beyond is None else rotated + beyond
+        left, mixture, cosines = self._principal_pairs
+        # Products of the units with q - c p, divided by 1 + c.
+        parts = mixture.T @ _multiply_transposed(self.weights, beyond)
+        parts /= 1 + cosines
+        rotated = _multiply(self.weights, rotated - mixture @ parts)
+        rotated -= left @ parts
+        rotated += beyond
         return rotated
 
     @cached_property
-    def _complement_factors(self):
-        """The factors (q - c p) / (1 + c) and p + q."""
-        if self.left.shape[1] == 0:
-            # R is the identity, and there is nothing to decompose.
-            return self.left, self.right
-        left_vectors, cosines, right_vectors = thin_svd(self.left.T @ self.right)
-        left, right = self.left @ left_vectors, self.right @ right_vectors.T
-        return (right - cosines * left) / (1 + cosines), left + right
+    def _principal_pairs(self):
+        """The vectors p, the mixtures of the vectors q, and their cosines c."""
+        overlaps = _multiply_transposed(self.weights, self.left)
+        pairs = self._changing_pairs(overlaps)
+        if pairs is None:
+            pairs = _decompose(overlaps, self.mixture)
+        vectors, mixtures, cosines = pairs
+        return self.left @ vectors, mixtures, cosines[:, np.newaxis]
+
+    def _changing_pairs(self, overlaps):
+        """Return the pairs without 2r - n pairs that have c = 1, or None."""
+        mixture, complement = self.mixture, self.complement
+        if complement is None or complement.shape[1] >= mixture.shape[1]:
+            return None
+        # Vectors of right that are orthogonal to the complement of left have c = 1.
+        beyond = _multiply_transposed(self.weights, complement)
+        changing = thin_qr(mixture.T @ beyond)[0]
+        vectors, mixtures, cosines = _decompose(overlaps, mixture @ changing)
+        xp = namespace_of(cosines)
+        if cosines[-1] < _SMALL_COSINE * math.sqrt(xp.finfo(cosines.dtype).eps):
+            return None
+        # Rounding errors of `changing`, divided by c, are errors of p in the direction
+        # of vectors with c = 1. They are removed.
+        errors = mixture.T @ (overlaps @ vectors)
+        errors -= changing @ (changing.T @ errors)
+        vectors -= overlaps.T @ (mixture @ errors)
+        vectors /= xp.linalg.vector_norm(vectors, axis=0)
+        return vectors, mixtures, cosines
+
+
+def _decompose(overlaps, mixture):
+    """Return U, mixture V and s of the SVD overlaps' mixture = U diag(s) V'."""
+    vectors, cosines, right_vectors = thin_svd(overlaps.T @ mixture)
+    return vectors, mixture @ right_vectors.T, cosines
 
 
 class DenseRotation:
@@ -289,8 +411,6 @@ class DenseRotation:
     def __init__(self, matrix):
         self.matrix = matrix
 
-    def rotate(self, units, along):
+    def rotate(self, split):
         """Compute R' units."""
-        return self.matrix.T @ units
-
-    rotate_within = rotate
+        return self.matrix.T @ split.units

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
@@ -20,6 +21,7 @@ from skmot._utils.docstrings import shared_docs
 from skmot._utils.orthogonal import (
     DenseRotation,
     ProcrustesProblem,
+    SplitUnits,
     differ,
     random_rotation,
     rounding_error,
@@ -50,6 +52,9 @@ class RotationMatching(PairMapping):
     metric : {"correlation", "sqeuclidean"}, default="correlation"
         Distance between rotated source units and target units that the coupling
         minimises: correlation distance, as in the paper, or squared Euclidean distance.
+        "sqeuclidean" is the fast choice if N > K: it needs no norms of rotated units,
+        so that an iteration takes 0.5 to 0.7 of the time. Held-out scores of the two
+        metrics differed by less than .001 in all cases that were measured.
     max_iter : int, default=50
         Maximum number of iterations. Each iteration computes one coupling and one
         rotation.
@@ -98,7 +103,9 @@ class RotationMatching(PairMapping):
     The fit is not symmetric: R acts on the source and is fitted to reconstruct the
     source. `inverse_score` scores this direction. With swapped arguments the fit is
     different. If N = K, predictions depend on R Q only, and one iteration gives the
-    final result: the Procrustes solution.
+    final result: the Procrustes solution. More generally, if K divides N, J is the same
+    after every iteration and for every initialisation. Then only the first iteration of
+    the first initialisation is computed.
 
     If there are fewer stimuli than units, or fewer target units than source units,
     several R are optimal. The one nearest to the identity is returned.
@@ -212,7 +219,8 @@ class RotationMatching(PairMapping):
         problem = _RotationProblem(source, target, self.metric)
         random = check_random_state(self.random_state)
         best = None
-        for start in range(self.n_init):
+        n_starts = 1 if problem.is_solved_by_one_rotation else self.n_init
+        for start in range(n_starts):
             rotation = None if start == 0 else problem.random_rotation(random)
             run = problem.alternate(rotation, self.max_iter, self.tol)
             if best is None or run.objective < best.objective:
@@ -296,13 +304,14 @@ class _RotationProblem:
         dtype = xp.result_type(source.vectors, target.vectors)
         source, target = (_convert_dtype(side, dtype) for side in (source, target))
         self.n_source_units = source.vectors.shape[1]
-        self.cross = source.vectors.T @ target.vectors
-        self.target_products = target.vectors.T @ target.vectors
-        self.procrustes = ProcrustesProblem(self.cross, source.vectors.T)
-        if metric == "correlation":
-            # The triangular factor has the same norms after a rotation, and fewer rows.
-            self.source, basis = source.triangular.T, self.procrustes.basis
-            self.source_along = self.source if basis is None else basis.T @ self.source
+        n_target_units = target.vectors.shape[1]
+        # If K divides N, each target unit has N / K source units. Then M M' is the same
+        # for all couplings, and so are J, the error and the predictions.
+        self.is_solved_by_one_rotation = self.n_source_units % n_target_units == 0
+        self.source_curves, self.target = source, target.vectors
+        cross = source.vectors.T @ target.vectors
+        self.procrustes = ProcrustesProblem(cross, source.vectors.T)
+        self.cross = SplitUnits(cross, self.procrustes.core)
 
     def alternate(self, rotation, max_iter, tol):
         """Alternate from an initial rotation (None is the identity) until convergence.
@@ -312,20 +321,22 @@ class _RotationProblem:
         """
         run = _Run()
         plan = before = None
-        products = self.cross
-        if rotation is not None:
-            products = rotation.rotate_within(self.cross, self.procrustes.core)
         for _ in range(max_iter):
-            last, plan = plan, self.couple(rotation, products, plan)
-            if before is None:
-                before = _objective(plan, products)
-            # The rotation depends on the plan only: the same plan gives the same one.
-            if last is None or differ(last.flow, plan.flow):
-                weights = plan.coupling * self.n_source_units
-                rotation = self.procrustes.solve(weights)
-                products = rotation.rotate_within(self.cross, self.procrustes.core)
-                objective = _objective(plan, products)
-                error = self._error(objective, weights)
+            if plan is None or not self.is_solved_by_one_rotation:
+                products = self.cross.units
+                if rotation is not None:
+                    products = rotation.rotate(self.cross)
+                last, plan = plan, self.couple(rotation, products, plan)
+                if before is None:
+                    before = _objective(plan, products)
+                # The rotation depends on the plan only: the same plan gives the same
+                # one.
+                if last is None or differ(last.flow, plan.flow):
+                    weights = plan.coupling * self.n_source_units
+                    rotation, value = self.procrustes.solve(weights)
+                    # J from <Q, Z(X) R . Z(Y)> = <R, M> / N, without a product.
+                    objective = 2.0 - 2.0 * value / self.n_source_units
+                    error = self._error(objective, weights)
             run.add(rotation, plan, objective, error)
             run.last_fall = before - objective
             run.has_converged = run.last_fall <= tol
@@ -337,9 +348,9 @@ class _RotationProblem:
     def random_rotation(self, random):
         """Sample an initial rotation."""
         rotation = random_rotation(self.n_source_units, random, reflections=True)
-        rotation = move_to_device_of(self.cross, rotation)
-        xp = namespace_of(self.cross)
-        return DenseRotation(xp.astype(rotation, self.cross.dtype))
+        rotation = move_to_device_of(self.target, rotation)
+        xp = namespace_of(self.target)
+        return DenseRotation(xp.astype(rotation, self.target.dtype))
 
     def couple(self, rotation, products, last=None):
         """Compute the optimal coupling of the rotated source units.
@@ -358,18 +369,22 @@ class _RotationProblem:
         result : TransportResult
             Optimal coupling.
         """
-        if self.metric == "correlation":
+        if self.metric == "correlation" and rotation is not None:
             costs = products * -self._inverse_norms(rotation)[:, np.newaxis]
         else:
-            # The norms add a constant: sum_i |Z(X) R_i|^2 is fixed.
+            # The units have norm 1 before a rotation. For squared distances, norms add
+            # a constant: sum_i |Z(X) R_i|^2 is fixed.
             costs = -products
         potentials = None if last is None else last.potentials
         return solve_transport(costs, potentials=potentials)
 
+    @cached_property
+    def source(self):
+        """Matrix of source units with few columns, whose rows have the same norms."""
+        return self.procrustes.split(self.source_curves.triangular.T)
+
     def _inverse_norms(self, rotation):
-        source = self.source
-        if rotation is not None:
-            source = rotation.rotate(source, self.source_along)
+        source = rotation.rotate(self.source)
         xp = namespace_of(source)
         norms = xp.linalg.vector_norm(source, axis=1)
         # A rotated unit can consist of rounding error only: it gets a correlation of 0.
@@ -381,7 +396,9 @@ class _RotationProblem:
 
         They differ in one term: J has 1 instead of |Z(Y) (N Q)'|_F^2 / (S N).
         """
-        size = _sum_of_entries(weights.T @ weights, self.target_products)
+        xp = namespace_of(self.target)
+        reconstructed = apply_plan(self.target, weights.T)
+        size = float(xp.sum(reconstructed**2, dtype=xp.float64))
         return max(objective - 1.0 + size / self.n_source_units, 0.0)
 
 
@@ -394,13 +411,8 @@ def _convert_dtype(curves, dtype):
 
 def _objective(plan, products):
     """Compute J from a coupling and products of rotated source and target units."""
+    coupling = plan.coupling.tocoo()
+    indices = np.ravel_multi_index((coupling.row, coupling.col), coupling.shape)
+    entries = select(namespace_of(products).reshape(products, (-1,)), indices, axis=0)
     # The mean variance of the units of each side is 1, also after a rotation.
-    return 2.0 - 2.0 * _sum_of_entries(plan.coupling, products)
-
-
-def _sum_of_entries(weights, array):
-    """Compute the sum of the entries of an array with sparse weights, in float64."""
-    weights = weights.tocoo()
-    indices = np.ravel_multi_index((weights.row, weights.col), weights.shape)
-    entries = select(namespace_of(array).reshape(array, (-1,)), indices, axis=0)
-    return float(weights.data @ to_numpy(entries).astype(np.float64))
+    return 2.0 - 2.0 * float(coupling.data @ to_numpy(entries).astype(np.float64))

@@ -5,9 +5,9 @@ An estimator shows what it makes of them, not the factors: hence the internal im
 
 import numpy as np
 import pytest
-import scipy.linalg
 
-from skmot._utils.linalg import thin_qr, thin_svd
+from skmot._utils import linalg
+from skmot._utils.linalg import complete_qr, thin_qr, thin_svd
 from skmot.transport import TuningCurves
 from tests.libraries import beside, to_host
 
@@ -25,20 +25,21 @@ def matrix(library, shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_factors_multiply_to_the_matrix_in_its_precision(library, shape, dtype):
     array, given = matrix(library, shape, dtype)
-    basis, triangular = thin_qr(given)
-    left, values, right = thin_svd(given)
-    for part in (basis, triangular, left, values, right):
+    parts = *thin_qr(given), *complete_qr(given), *thin_svd(given)
+    for part in parts:
         assert part.dtype == given.dtype
         assert beside(part, given)
-    basis, triangular, left, values, right = map(
-        to_host, (basis, triangular, left, values, right)
-    )
-    np.testing.assert_allclose(basis @ triangular, array, atol=10 * DTYPES[dtype])
-    np.testing.assert_array_equal(np.tril(triangular, -1), 0)
+    basis, triangular, square, upper, left, values, right = map(to_host, parts)
+    assert square.shape == (shape[0], shape[0])
+    for columns, factor in ((basis, triangular), (square[:, : shape[1]], upper)):
+        np.testing.assert_allclose(columns @ factor, array, atol=10 * DTYPES[dtype])
+        np.testing.assert_array_equal(np.tril(factor, -1), 0)
     np.testing.assert_allclose((left * values) @ right, array, atol=10 * DTYPES[dtype])
-    for orthonormal in (basis, left, right.T):
+    for orthonormal in (basis, square, left, right.T):
         np.testing.assert_allclose(
-            orthonormal.T @ orthonormal, np.eye(shape[1]), atol=DTYPES[dtype]
+            orthonormal.T @ orthonormal,
+            np.eye(orthonormal.shape[1]),
+            atol=DTYPES[dtype],
         )
 
 
@@ -64,20 +65,31 @@ def test_a_triangular_factor_has_the_same_products(library, n, dtype):
     assert np.linalg.norm(factor @ [1, 0, 0, -1]) < 100 * DTYPES[dtype]
 
 
-def test_svd_has_another_way_where_divide_and_conquer_does_not_converge(monkeypatch):
-    svd = scipy.linalg.svd
-    drivers = []
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_svd_has_another_way_where_divide_and_conquer_does_not_converge(
+    monkeypatch, dtype
+):
+    def failing(*arguments, **settings):
+        raise np.linalg.LinAlgError("SVD did not converge")
 
-    def failing(matrix, *, lapack_driver="gesdd", **settings):
-        drivers.append(lapack_driver)
-        if lapack_driver == "gesdd":
-            raise np.linalg.LinAlgError("SVD did not converge")
-        return svd(matrix, lapack_driver=lapack_driver, **settings)
+    def without_result(matrix, signature):
+        return tuple(np.full(shape, np.nan) for shape in ((7, 4), 4, (4, 4)))
 
-    monkeypatch.setattr(scipy.linalg, "svd", failing)
-    matrix = np.random.default_rng(0).normal(size=(7, 4))
+    monkeypatch.setattr(np.linalg, "svd", failing)
+    monkeypatch.setattr(linalg, "_svd_of_float32", without_result)
+    _check_svd(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_svd_does_without_the_private_function_of_numpy(monkeypatch, dtype):
+    monkeypatch.setattr(linalg, "_svd_of_float32", None)
+    _check_svd(dtype)
+
+
+def _check_svd(dtype):
+    matrix = np.random.default_rng(0).normal(size=(7, 4)).astype(dtype)
     left, values, right = thin_svd(matrix)
-    assert drivers == ["gesdd", "gesvd"]
-    np.testing.assert_allclose((left * values) @ right, matrix, atol=1e-12)
-    np.testing.assert_allclose(left.T @ left, np.eye(4), atol=1e-12)
-    np.testing.assert_allclose(right @ right.T, np.eye(4), atol=1e-12)
+    assert left.dtype == values.dtype == right.dtype == dtype
+    np.testing.assert_allclose((left * values) @ right, matrix, atol=DTYPES[dtype])
+    np.testing.assert_allclose(left.T @ left, np.eye(4), atol=DTYPES[dtype])
+    np.testing.assert_allclose(right @ right.T, np.eye(4), atol=DTYPES[dtype])

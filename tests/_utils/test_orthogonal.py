@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from skmot._utils.orthogonal import (
     DenseRotation,
     ProcrustesProblem,
+    SplitUnits,
     differ,
     random_rotation,
 )
@@ -39,7 +40,7 @@ def slow_nearest_rotation(product):
 
 def nearest_rotation(left, right):
     """Return what the package finds for M = left right'."""
-    return ProcrustesProblem(left).solve(csr_array(right)).matrix
+    return ProcrustesProblem(left).solve(csr_array(right))[0].matrix
 
 
 def coupled(n, k, seed=0):
@@ -71,7 +72,7 @@ def test_where_the_product_has_full_rank_it_is_its_polar_factor(n, k, dtype):
     left = np.random.default_rng(0).normal(size=(n, k)).astype(dtype)
     weights = coupled(n, k)
     product = left.astype(np.float64) @ weights.toarray().T
-    found = ProcrustesProblem(left).solve(weights).matrix
+    found = ProcrustesProblem(left).solve(weights)[0].matrix
     assert found.dtype == dtype
     # As far as the float32 of the product's smallest singular value decides it.
     error = 4 * ROUNDING[dtype] * np.linalg.cond(product)
@@ -111,7 +112,7 @@ def test_rounding_errors_of_few_stimuli_turn_nothing(n, n_stimuli):
     for dtype, error in (("float64", 1e-9), ("float32", 1e-4)):
         x, y = X.astype(dtype), Y.astype(dtype)
         for spanning in (None, x.T):
-            found = ProcrustesProblem(x.T @ y, spanning).solve(weights)
+            found, _ = ProcrustesProblem(x.T @ y, spanning).solve(weights)
             np.testing.assert_allclose(found.matrix, expected, atol=error)
 
 
@@ -180,6 +181,70 @@ def test_orthogonal_subspaces_are_turned_into_each_other(dtype):
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(4), atol=ROUNDING[dtype])
 
 
+@pytest.mark.parametrize("cosine", [0.0, 1e-9, 1e-5, 1e-4, 1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_angles_of_any_size_are_turned_where_subspaces_intersect(cosine, dtype):
+    # Two subspaces of three of five dimensions share one dimension. The second
+    # dimension of each has this cosine with that of the other.
+    mixing = ortho_group.rvs(5, random_state=0)
+    left = mixing[:, :3]
+    sine = np.sqrt(1 - cosine**2)
+    right = np.column_stack(
+        [
+            mixing[:, 0],
+            cosine * mixing[:, 1] + sine * mixing[:, 3],
+            0.6 * mixing[:, 2] + 0.8 * mixing[:, 4],
+        ]
+    )
+    coordinates = ortho_group.rvs(3, random_state=1)
+    values = np.diag([1.0, 0.7, 0.4])
+    found = nearest_rotation((left @ values @ coordinates).astype(dtype), right)
+    target = (left @ values @ coordinates) @ right.T
+    assert np.sum(found * target) == pytest.approx(2.1, rel=1e-6)
+    np.testing.assert_allclose(found @ found.T, np.eye(5), atol=ROUNDING[dtype])
+    # The rotation between the others is by these angles, which have one trace.
+    nearest = slow_nearest_rotation(target)
+    assert np.trace(found) == pytest.approx(np.trace(nearest), abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_weights_that_nearly_depend_on_each_other_lose_no_digits(scale, dtype):
+    # The coupling of 100 units with 99 in one chain: shares of two neighbours. With the
+    # small scale, the last two columns of the weights are nearly the same.
+    n, k = 100, 99
+    places = [np.arange(width) / width for width in (n, k)]
+    costs = (places[0][:, np.newaxis] - places[1]) ** 2
+    weights = (solve_transport(costs).coupling * n).toarray()
+    weights[:, -1] = scale * weights[:, -1] + (1 - scale) * weights[:, -2]
+    left = np.random.default_rng(0).normal(size=(n, k)).astype(dtype)
+    problem = ProcrustesProblem(left)
+    found, _ = problem.solve(csr_array(weights))
+    R = found.matrix
+    np.testing.assert_allclose(R @ R.T, np.eye(n), atol=2 * ROUNDING[dtype])
+    rotated = found.rotate(SplitUnits(left, problem.core))
+    np.testing.assert_allclose(rotated, R.T @ left, atol=20 * ROUNDING[dtype])
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "n_stimuli"), [(9, 9, 40), (30, 24, 50), (9, 20, 5)]
+)
+@pytest.mark.parametrize("rank", [3, None])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_the_value_is_what_the_rotation_attains(n, k, n_stimuli, rank, dtype):
+    rng = np.random.default_rng(0)
+    X, Y = (rng.normal(size=(n_stimuli, width)) for width in (n, k))
+    if rank is not None:
+        X = X[:, :rank] @ rng.normal(size=(rank, n))
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    weights = coupled(n, k)
+    rotation, value = ProcrustesProblem(X.T @ Y, X.T).solve(weights)
+    product = X.T.astype(float) @ Y @ weights.toarray().T
+    tolerance = 10 * ROUNDING[dtype] * value
+    assert value == pytest.approx(np.sum(rotation.matrix * product), abs=tolerance)
+    assert value == pytest.approx(np.linalg.norm(product, "nuc"), abs=tolerance)
+
+
 # -- many weights, one cross -----------------------------------------------------------
 
 # n, k, stimuli: a narrow basis and a wide one, of target units and of stimuli, or none.
@@ -198,19 +263,19 @@ def test_products_with_a_rotation_are_those_with_its_matrix(n, k, n_stimuli, dty
         basis @ problem.core, X.T @ Y, atol=1e3 * ROUNDING[dtype]
     )
     for rotation in (
-        problem.solve(coupled(n, k)),
+        problem.solve(coupled(n, k))[0],
         DenseRotation(ortho_group.rvs(n, random_state=0).astype(dtype)),
     ):
         R = rotation.matrix
         assert R.dtype == dtype
         np.testing.assert_allclose(R @ R.T, np.eye(n), atol=ROUNDING[dtype])
         np.testing.assert_allclose(
-            rotation.rotate(units, basis.T @ units),
+            rotation.rotate(problem.split(units)),
             R.T @ units,
             atol=20 * ROUNDING[dtype],
         )
         np.testing.assert_allclose(
-            rotation.rotate_within(X.T @ Y, problem.core),
+            rotation.rotate(SplitUnits(X.T @ Y, problem.core)),
             R.T @ X.T @ Y,
             atol=1e3 * ROUNDING[dtype],
         )
@@ -226,8 +291,8 @@ def test_what_was_solved_before_does_not_matter(n, k, n_stimuli, dtype):
     for seed in (0, 1, 1, 0):
         weights = coupled(n, k, seed)
         np.testing.assert_array_equal(
-            problem.solve(weights).matrix,
-            ProcrustesProblem(X.T @ Y, X.T).solve(weights).matrix,
+            problem.solve(weights)[0].matrix,
+            ProcrustesProblem(X.T @ Y, X.T).solve(weights)[0].matrix,
         )
 
 
@@ -239,14 +304,14 @@ def test_arrays_of_other_libraries_stay_theirs(n, k, n_stimuli, dtype, library):
     rng = np.random.default_rng(0)
     X, Y = (rng.normal(size=(n_stimuli, width)).astype(dtype) for width in (n, k))
     cross, weights = X.T @ Y, coupled(n, k)
-    expected = ProcrustesProblem(cross, X.T).solve(weights)
+    expected, _ = ProcrustesProblem(cross, X.T).solve(weights)
     problem = ProcrustesProblem(xp.asarray(cross), xp.asarray(X).T)
-    rotation = problem.solve(weights)
+    rotation, _ = problem.solve(weights)
     assert beside(rotation.matrix, xp.asarray(cross))
     for found, wanted in (
         (rotation.matrix, expected.matrix),
         (
-            rotation.rotate_within(xp.asarray(cross), problem.core),
+            rotation.rotate(SplitUnits(xp.asarray(cross), problem.core)),
             expected.matrix.T @ cross,
         ),
     ):
