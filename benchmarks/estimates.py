@@ -5,28 +5,56 @@ import warnings
 from measure import Watch, in_fresh_process
 from problems import network
 from report import Row
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skmot import MultiLevelOT, MultiLevelOTRotation
-from skmot.scaling import calibration, estimate
+from skmot import (
+    CKA,
+    RSA,
+    LinearPredictivity,
+    MultiLevelOT,
+    MultiLevelOTRotation,
+    OneToOneMatching,
+    Procrustes,
+    SemiMatching,
+)
+from skmot.scaling import estimate
 
+MOT, ROTATION = MultiLevelOT(), MultiLevelOTRotation()
+ALTERNATIVES = [
+    MultiLevelOT(inner)
+    for inner in (
+        SemiMatching(),
+        OneToOneMatching(),
+        Procrustes(),
+        LinearPredictivity(random_state=0),
+        RSA(),
+        CKA(),
+    )
+]
 # Estimator, layers and units of source and target, stimuli, workers.
 CASES = {
     "full": [
-        (MultiLevelOT, (20, 128), (20, 128), 2552, 1),
-        (MultiLevelOT, (6, 768), (8, 448), 1021, 2),
-        (MultiLevelOT, (16, 2048), (24, 896), 2042, 2),
-        (MultiLevelOTRotation, (4, 256), (4, 128), 1021, 1),
-        (MultiLevelOTRotation, (4, 768), (4, 448), 1021, 2),
-        (MultiLevelOTRotation, (3, 2048), (4, 896), 2042, 2),
+        (MOT, (20, 128), (20, 128), 2552, 1),
+        (MOT, (4, 200), (4, 300), 1021, 1),
+        (MOT, (6, 768), (8, 448), 1021, 2),
+        (MOT, (16, 2048), (24, 896), 2042, 2),
+        (MOT, (2, 4000), (2, 3000), 2042, 1),
+        (ROTATION, (4, 256), (4, 200), 1021, 1),
+        (ROTATION, (4, 768), (4, 448), 1021, 2),
+        (ROTATION, (3, 2048), (4, 896), 2042, 2),
+        *((inner, (4, 256), (4, 200), 1021, 1) for inner in ALTERNATIVES),
+        *((inner, (3, 2048), (4, 896), 2042, 2) for inner in ALTERNATIVES),
+        *((inner, (1, 4000), (1, 3000), 1021, 1) for inner in ALTERNATIVES),
     ],
     "small": [
-        (MultiLevelOT, (8, 128), (8, 128), 1000, 1),
-        (MultiLevelOT, (4, 384), (4, 256), 1000, 1),
-        (MultiLevelOT, (6, 768), (8, 448), 1021, 2),
-        (MultiLevelOTRotation, (3, 128), (3, 128), 500, 1),
-        (MultiLevelOTRotation, (3, 256), (3, 128), 500, 1),
-        (MultiLevelOTRotation, (3, 512), (3, 384), 1021, 2),
+        (MOT, (8, 128), (8, 128), 1000, 1),
+        (MOT, (4, 384), (4, 256), 1000, 1),
+        (MOT, (6, 768), (8, 448), 1021, 2),
+        (ROTATION, (3, 256), (3, 128), 500, 1),
+        (ROTATION, (3, 512), (3, 384), 1021, 2),
+        *((inner, (4, 256), (4, 200), 1021, 1) for inner in ALTERNATIVES),
+        *((inner, (3, 768), (3, 448), 1021, 1) for inner in ALTERNATIVES),
     ],
 }
 REPEATS = 2
@@ -38,7 +66,7 @@ def rows(scale):
         expected, fits, n_rounds = in_fresh_process(_fit, *case)
         estimator, source, target, n_stimuli, n_workers = case
         name = (
-            f"{estimator.__name__} {source[0]} x {source[1]} vs {target[0]} x "
+            f"{_name(estimator)} {source[0]} x {source[1]} vs {target[0]} x "
             f"{target[1]}, {n_stimuli} stimuli, {n_workers} worker(s)"
         )
         seconds = min(fit.seconds for fit in fits)
@@ -64,29 +92,12 @@ def rows(scale):
         )
 
 
-def constants():
-    """Return the measured constants of the estimates, in seconds."""
-    arcs, seconds = calibration.transport_seconds(1.0)
-    return {
-        "reading a number": calibration.reading_seconds("float32"),
-        "standardising a number": calibration.standardisation_seconds("float32"),
-        "multiplying and adding": calibration.product_seconds("float32"),
-        "eigenvectors, over rows cubed": calibration.eigen_seconds(),
-        "singular vectors, over rows cubed": calibration.singular_seconds("float32"),
-        "bookkeeping a pair": calibration.pair_seconds(),
-        **{
-            f"transport of {n} arcs": time
-            for n, time in zip(arcs, seconds, strict=True)
-        },
-    }
-
-
 def _fit(estimator, source, target, n_stimuli, n_workers):
     X, y = (
         network(*shape, n_stimuli, run=run)
         for run, shape in enumerate((source, target))
     )
-    model = estimator(n_jobs=n_workers)
+    model = clone(estimator).set_params(n_jobs=n_workers)
     fits = []
     for _ in range(REPEATS):
         with warnings.catch_warnings(), Watch() as measured:
@@ -96,3 +107,8 @@ def _fit(estimator, source, target, n_stimuli, n_workers):
     # The number of iterations of a rotation is known only after the fit.
     n_rounds = float(model.n_iter_.mean()) if hasattr(model, "n_iter_") else None
     return estimate(model, X, y, n_rounds=n_rounds), fits, n_rounds
+
+
+def _name(estimator):
+    inner = getattr(estimator, "inner", None)
+    return type(estimator if inner is None else inner).__name__

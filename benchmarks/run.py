@@ -2,13 +2,13 @@
 
     python benchmarks/run.py                        all targets, at full scale
     python benchmarks/run.py --scale small          the same, smaller, in minutes
-    python benchmarks/run.py --targets 1 6 --json numbers.json
+    python benchmarks/run.py --targets 1 6 regressions --json numbers.json
     python benchmarks/run.py --targets --estimates --figure doc/images/scaling.png
 
 Both sides of a row are measured in the same run: they alternate several times, in
 separate processes if memory or threads matter, and the fastest run of each counts.
 Linear algebra uses one thread, except for target 6. `benchmarks/README.md` describes
-targets 1 to 7.
+the targets.
 """
 
 import argparse
@@ -21,13 +21,18 @@ from measure import in_fresh_process, machine
 from report import table
 
 TARGETS = {
-    1: "target1_transport",
-    2: "target2_fit",
-    3: "target3_rotation",
-    4: "target4_many",
-    5: "target5_memory",
-    6: "target6_parallel",
-    7: "target7_search",
+    "1": "target1_transport",
+    "2": "target2_fit",
+    "3": "target3_rotation",
+    "4": "target4_many",
+    "5": "target5_memory",
+    "6": "target6_parallel",
+    "7": "target7_search",
+    "import": "importing",
+    "geometries": "geometries",
+    "large": "large_pairs",
+    "regressions": "regressions",
+    "sharing": "sharing",
 }
 
 
@@ -48,12 +53,7 @@ def main():
         seconds[name] = time.perf_counter() - start
     if rows:
         print(f"\n{table(rows)}")
-    points = constants = None
-    if arguments.estimates:
-        import estimates
-
-        constants = in_fresh_process(estimates.constants)
-        print(f"\nConstants, in seconds: {json.dumps(constants, indent=1)}")
+    points = None
     if arguments.figure:
         import figure
 
@@ -65,7 +65,6 @@ def main():
             "scale": arguments.scale,
             "rows": [row.as_dict() for row in rows],
             "seconds of each part": seconds,
-            "constants": constants,
             "figure": points,
         }
         arguments.json.write_text(json.dumps(written, indent=1, default=float) + "\n")
@@ -76,9 +75,7 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--targets", type=int, nargs="*", choices=TARGETS, default=list(TARGETS)
-    )
+    parser.add_argument("--targets", nargs="*", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--scale", choices=("small", "full"), default="full")
     parser.add_argument(
         "--estimates", action="store_true", help="estimates beside what fits then take"

@@ -1,6 +1,6 @@
 import pickle
+import time
 import tracemalloc
-from itertools import product
 
 import numpy as np
 import pytest
@@ -11,16 +11,25 @@ from threadpoolctl import threadpool_limits
 
 from skmot import (
     CKA,
+    RSA,
+    FunctionComparison,
     LayerStack,
+    LinearPredictivity,
     MultiLevelOT,
     MultiLevelOTRotation,
+    OneToOneMatching,
+    Procrustes,
+    RegressorMapping,
     RotationMatching,
+    SemiMatching,
     SoftMatching,
 )
+from skmot.base import PairComparison, Solution
+from skmot.metrics import linear_cka
 from skmot.model_selection import StimulusKFold
 from skmot.scaling import Estimate, estimate, placeholder_layers
 
-PARTS = ["standardisation", "products", "transport", "rotation", "bookkeeping"]
+PARTS = ["reading", "preparation", "pairs", "bookkeeping"]
 FEW = 20  # Stimuli, where what is made of units is to outweigh what is made of layers.
 
 
@@ -57,6 +66,16 @@ def most_bytes_of_fit(estimator, X, y):
         tracemalloc.stop()
 
 
+def seconds_of_fit(estimator, X, y):
+    """Fit twice, and return the shorter time."""
+    times = []
+    for _ in range(2):
+        start = time.thread_time()
+        estimator.fit(X, y)
+        times.append(time.thread_time() - start)
+    return min(times)
+
+
 def assert_alike(found, expected, factor=2.0):
     """Compare orders of magnitude."""
     assert expected / factor < found < expected * factor
@@ -71,49 +90,100 @@ def _one_thread_and_everything_imported():
         yield
 
 
-# -- laws --------------------------------------------------------------------------
+# -- time, beside that of fits ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "estimator",
-    [MultiLevelOT(), MultiLevelOT(SoftMatching(mass=0.5)), MultiLevelOTRotation()],
+    "inner",
+    [
+        SoftMatching(),
+        SoftMatching(mass=0.5),
+        SemiMatching(),
+        OneToOneMatching(),
+        Procrustes(),
+        RSA(),
+        CKA(),
+        LinearPredictivity(random_state=0),
+        FunctionComparison(linear_cka, greater_is_more_alike=True),
+        RegressorMapping(Ridge(), random_state=0),
+    ],
 )
-@pytest.mark.parametrize(
-    "more",
-    [{"n_source": 6}, {"n_target": 5}, {"n_units": 600}, {"n_stimuli": 2000}],
-)
-def test_more_of_anything_costs_more(estimator, more):
+def test_a_fit_takes_about_the_time_that_was_said(inner):
+    X, y = correlated_layers(300, [250, 250], [150, 150, 150])
+    mot = MultiLevelOT(inner)
+    expected = estimate(mot, X, y).seconds
+    # Orders of magnitude: other processes can slow down either side.
+    assert_alike(seconds_of_fit(mot, X, y), expected, factor=8.0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rotations_take_about_the_time_that_was_said():
+    X, y = correlated_layers(300, [250, 250], [150, 150])
+    mot = MultiLevelOTRotation(max_iter=6, tol=0)
+    taken = seconds_of_fit(mot, X, y)
+    expected = estimate(mot, X, y, n_rounds=mot.n_iter_.mean()).seconds
+    assert_alike(taken, expected, factor=8.0)
+
+
+class Slow(PairComparison):
+    """Comparison that takes a known time: preparing a layer, and comparing two."""
+
+    def __init__(self, preparing=0.0, comparing=0.0):
+        self.preparing, self.comparing = preparing, comparing
+
+    def _prepare(self, leaves, statistics):
+        work(self.preparing)
+        return super()._prepare(leaves, statistics)
+
+    def _solve(self, source, target):
+        work(self.comparing)
+        return Solution(cost=0.5)
+
+
+def work(seconds):
+    """Use the processor for some time."""
+    start = time.thread_time()
+    while time.thread_time() - start < seconds:
+        pass
+
+
+def test_time_that_does_not_grow_is_not_extrapolated():
+    X, y = networks(2, 3, n_units=200)
+    slow = MultiLevelOT(Slow(preparing=0.02, comparing=0.03))
+    parts = estimate(slow, X, y).parts
+    # Two layers are prepared in each measurement, and each of the five once.
+    assert parts["preparation"] == pytest.approx(5 * 0.02, rel=0.5)
+    assert parts["pairs"] == pytest.approx(6 * 0.03, rel=0.5)
+
+
+# -- laws of the time ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", [MultiLevelOT(), MultiLevelOT(CKA())])
+@pytest.mark.parametrize("more", [{"n_source": 6}, {"n_target": 8}])
+def test_more_layers_cost_more(estimator, more):
     little = estimate(estimator, *networks())
     much = estimate(estimator, *networks(**more))
     assert much.seconds > little.seconds
     assert much.peak_bytes > little.peak_bytes
-    for name in ("standardisation", "products"):
-        assert much.parts[name] > little.parts[name]
+    for name in PARTS:
+        assert much.parts[name] >= little.parts[name]
 
 
-def test_twice_the_workers_save_half_at_most():
-    before = estimate(MultiLevelOT(), *networks(), n_workers=1)
-    for n_workers in (2, 4, 8, 16, 1000):
-        after = estimate(MultiLevelOT(), *networks(), n_workers=n_workers)
-        assert before.seconds / 2 <= after.seconds <= before.seconds
-        assert after.parts == before.parts
-        before = after
-    # However many there are, one has a whole pair.
-    pair = estimate(MultiLevelOT(), *networks(1, 1))
-    assert before.seconds > 0.5 * pair.seconds
+def test_four_times_as_large_pairs_cost_much_more():
+    little = estimate(Procrustes(), *networks(1, 1, n_units=200, n_stimuli=200))
+    much = estimate(Procrustes(), *networks(1, 1, n_units=800, n_stimuli=800))
+    assert much.parts["pairs"] > 8 * little.parts["pairs"]
+    assert much.peak_bytes > 8 * little.peak_bytes
 
 
-def test_parts_grow_as_the_model_says():
+def test_pairs_of_the_same_size_cost_the_same():
     little = estimate(MultiLevelOT(), *networks(n_source=2)).parts
     much = estimate(MultiLevelOT(), *networks(n_source=4)).parts
-    for name in ("products", "transport", "bookkeeping"):
+    for name in ("pairs", "bookkeeping"):
         assert much[name] == pytest.approx(2 * little[name])
-    stimuli = estimate(MultiLevelOT(), *networks(n_source=2, n_stimuli=1000)).parts
-    assert stimuli["products"] == pytest.approx(2 * little["products"])
-    assert stimuli["standardisation"] == pytest.approx(2 * little["standardisation"])
-    assert stimuli["transport"] == little["transport"]
-    units = estimate(MultiLevelOT(), *networks(n_source=2, n_units=600)).parts
-    assert units["products"] == pytest.approx(4 * little["products"])
+    # Four more layers of the target, of six and eight: each is prepared once.
+    assert much["preparation"] == pytest.approx(8 / 6 * little["preparation"])
 
 
 def test_one_worker_does_all_work_in_that_time():
@@ -123,144 +193,33 @@ def test_one_worker_does_all_work_in_that_time():
     assert found.n_pairs == 12
 
 
-# -- laws of the time ------------------------------------------------------------------
-
-
 def test_more_workers_save_what_is_not_read_one_by_one():
-    pair = networks(1, 1, n_units=1000)
-    alone = estimate(MultiLevelOT(), *pair, n_workers=10**6)
-    # One worker has the pair, after its layers were read.
-    longest = sum(alone.parts.values()) - alone.parts["standardisation"]
-    reading = alone.seconds - longest
-    assert 0 < reading < 0.95 * alone.parts["standardisation"]
-    for n_workers in (1, 2, 5):
-        found = estimate(
-            MultiLevelOT(), *networks(8, 8, n_units=1000), n_workers=n_workers
-        )
-        work = sum(found.parts.values()) - 8 * reading
-        assert found.seconds == pytest.approx(8 * reading + work / n_workers)
-    # The widest pair takes longest, wherever it is.
-    for widths in ([1000, 10], [10, 1000], [10, 1000, 1000, 10]):
-        layers = placeholder_layers(500, widths)
-        found = estimate(MultiLevelOT(), layers, layers, n_workers=10**6)
-        assert found.n_workers == 10**6
-        assert found.seconds == pytest.approx(reading * sum(widths) / 1000 + longest)
+    found = {
+        n_workers: estimate(MultiLevelOT(), *networks(), n_workers=n_workers)
+        for n_workers in (1, 2, 4, 10**6)
+    }
+    parts = found[1].parts
+    in_parallel = sum(parts.values()) - parts["reading"]
+    for n_workers in (2, 4):
+        expected = parts["reading"] + in_parallel / n_workers
+        assert found[n_workers].seconds == pytest.approx(expected)
+        assert found[n_workers].parts == parts
+    # However many there are, one has a whole pair.
+    pair = (parts["pairs"] + parts["bookkeeping"]) / 12
+    assert found[10**6].seconds == pytest.approx(parts["reading"] + pair)
+    assert found[10**6].n_workers == 10**6
 
 
-def test_layers_of_many_widths_take_the_sum_of_their_pairs():
-    widths = [300, 40, 300, 7], [40, 500, 40]
-    found = estimate(MultiLevelOT(), *(placeholder_layers(500, w) for w in widths))
-    pairs = [
-        estimate(
-            MultiLevelOT(), placeholder_layers(500, [n]), placeholder_layers(500, [k])
-        ).parts
-        for n, k in product(*widths)
-    ]
-    for name in ("products", "transport", "bookkeeping"):
-        assert found.parts[name] == pytest.approx(sum(pair[name] for pair in pairs))
-    # Each layer is standardised once, not once a pair.
-    expected = pairs[0]["standardisation"] * sum(map(sum, widths)) / (300 + 40)
-    assert found.parts["standardisation"] == pytest.approx(expected)
-    assert found.n_pairs == 12
+def test_layers_of_many_widths_are_between_those_that_are_measured():
+    widths = [[300, 40, 120, 60, 300], [40, 500, 80, 250]]
 
+    def seconds(*sides):
+        found = estimate(MultiLevelOT(), *(placeholder_layers(200, w) for w in sides))
+        return found.parts["pairs"]
 
-@pytest.mark.parametrize("mass", [1.0, 0.5])
-def test_transport_grows_with_arcs_and_makes_no_leap(mass):
-    def seconds(n, k):
-        sides = (placeholder_layers(FEW, [width]) for width in (n, k))
-        return estimate(SoftMatching(mass=mass), *sides).parts["transport"]
-
-    widths = np.unique(np.geomspace(20, 3000, 120).astype(int))
-    times = np.array([seconds(width, width) for width in widths])
-    steps, arcs = times[1:] / times[:-1], (widths[1:] / widths[:-1]) ** 2.0
-    # Between sizes that are timed it is drawn straight, on logarithmic scales.
-    assert (np.abs(np.log(steps)) < 4 * np.log(arcs)).all()
-    assert times[-1] > 10 * times[0]
-    # Whichever side is the wider; and of many arcs each takes as long.
-    assert seconds(3000, 500) == seconds(500, 3000)
-    assert seconds(6000, 8000) == pytest.approx(16 * seconds(3000, 1000))
-
-
-def test_what_is_computed_in_another_way_is_timed_by_itself():
-    single, double = (
-        estimate(MultiLevelOT(), *networks(dtype=dtype)).parts
-        for dtype in ("float32", "float64")
-    )
-    for name in ("standardisation", "products"):
-        assert single[name] != double[name]
-    share = estimate(MultiLevelOT(SoftMatching(mass=0.5)), *networks()).parts
-    assert share["transport"] != single["transport"]
-    assert share["products"] == single["products"]
-
-
-# -- what a rotation multiplies --------------------------------------------------------
-
-
-def multiplications(n, k, n_stimuli):
-    """Return how many of a product rotating a pair is worth: once, and a round."""
-    sides = [placeholder_layers(n_stimuli, [width]) for width in (n, k)]
-    one, two = (
-        estimate(RotationMatching(), *sides, n_rounds=n_rounds).parts
-        for n_rounds in (1, 2)
-    )
-    assert two["products"] == one["products"]
-    seconds = one["products"] / (n_stimuli * n * k)
-    a_round = two["rotation"] - one["rotation"]
-    return (one["rotation"] - a_round) / seconds, a_round / seconds
-
-
-def test_what_is_done_once_a_pair_is_a_few_products():
-    # Products of target units with each other.
-    assert_alike(multiplications(10, 4000, 500)[0], 500 * 4000**2)
-    # A triangular factor of the source: each stimulus meets each pair of units, twice
-    # over in a factorisation.
-    assert_alike(multiplications(1000, 1, 5000)[0], 2 * 5000 * 1000**2)
-    # A basis of the source, of as many units as the target has: the same.
-    few, many = (multiplications(10_000, k, 100)[0] for k in (20, 40))
-    assert_alike(many - few, 2 * 10_000 * (40**2 - 20**2))
-
-
-def test_a_round_is_a_few_products():
-    def a_round(n, k, n_stimuli):
-        return multiplications(n, k, n_stimuli)[1]
-
-    # Sizes are such that what is decomposed is as large on both sides of a difference.
-    # The mixture is carried to the source, by a product of n x rank x k.
-    added = a_round(10_000, 300, 100) - a_round(10_000, 200, 100)
-    assert_alike(added, 10_000 * 100 * 100)
-    # Beside it are three products of rank x rank x k in float64, of twice the price.
-    added = a_round(100, 300, 100) - a_round(100, 200, 100)
-    assert_alike(added, (1 + 3 * 2) * 100**2 * 100)
-    # What is turned is the triangular factor, n x n, by three products with the rank.
-    turned = [a_round(n, 10, 10_000) for n in (100, 200, 300)]
-    assert_alike(np.diff(turned, 2)[0], 3 * 10 * 2 * 100**2)
-    # What grows with the square of the rank: the mixture, carried, and three products
-    # of n x rank x rank that make the rotation.
-    grown = [a_round(2000, k, 100) - a_round(1000, k, 100) for k in (20, 40, 60)]
-    assert_alike(np.diff(grown, 2)[0], (1 + 3) * 1000 * 2 * 20**2)
-
-
-@pytest.mark.parametrize(
-    ("n", "k", "n_stimuli"),
-    [(50, 80, 100), (80, 50, 100), (80, 100, 50), (100, 80, 50), (50, 50, 50)],
-)
-def test_twice_as_large_rotations_cost_eight_times_as_much(n, k, n_stimuli):
-    little = multiplications(n, k, n_stimuli)
-    much = multiplications(2 * n, 2 * k, 2 * n_stimuli)
-    np.testing.assert_allclose(much, np.multiply(8, little))
-
-
-def test_decompositions_are_part_of_each_round():
-    n = 1000
-    square = multiplications(n, n, n)[1]
-    # What grows with the target is all products but one.
-    products = multiplications(n, 2 * n, n)[1] - square
-    assert square > products + n**3
-    # A rank short of the source's units takes singular vectors and five products more.
-    assert multiplications(n + 1, n, n + 1)[1] > square + 5 * n**3
-    # Stimuli bound the rank as units do.
-    few = multiplications(3 * n, 3 * n, 100)[1]
-    assert few < multiplications(3 * n, 3 * n, 200)[1] < 4 * few
+    smallest, largest = seconds([40], [40]), seconds([300], [500])
+    assert 20 * smallest < seconds(*widths) < 20 * largest
+    assert seconds([40, 300], [40]) > seconds([40, 40], [40])
 
 
 # -- memory, beside that of fits -------------------------------------------------------
@@ -346,20 +305,17 @@ def test_as_much_is_kept_a_pair_as_was_said(mot):
     assert_alike(found, expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("n_stimuli", "n", "k"),
+    ("n_stimuli", "n", "k", "dtype"),
     [
         # Ranks of all sizes: stimuli, source units and target units are the fewest.
-        (30, 600, 500),
-        (650, 600, 600),
-        (300, 300, 600),
-        (300, 300, 300),
-        (300, 300, 40),
-        (650, 600, 100),
+        (30, 600, 500, "float32"),
+        (450, 400, 400, "float64"),
+        (300, 300, 600, "float32"),
+        (300, 300, 40, "float64"),
         # Layers, and a wide target: all products of its units.
-        (10_000, 60, 60),
-        (60, 40, 700),
+        (10_000, 60, 60, "float32"),
+        (60, 40, 700, "float64"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -374,18 +330,16 @@ def test_a_rotation_takes_the_memory_that_was_said(n_stimuli, n, k, dtype):
 
 
 def test_each_pair_that_is_worked_on_takes_its_own_memory():
-    def peak(n_workers, n_units=300, **settings):
-        X, y = networks(2, 3, n_units=n_units, **settings)
+    def peak(n_workers, **settings):
+        X, y = networks(2, 3, **settings)
         return estimate(MultiLevelOT(), X, y, n_workers=n_workers).peak_bytes
 
     arrays = peak(2) - peak(1)
-    # Costs, in the precision of the layers, and something of that order.
-    assert_alike(arrays, 2 * 4 * 300**2)
-    assert peak(6) == peak(1) + 5 * arrays
+    # At least the costs, in the precision of the layers.
+    assert 4 * 300**2 < arrays < 10 * 4 * 300**2
+    assert peak(6) == pytest.approx(peak(1) + 5 * arrays, abs=2)
     # No more pairs are worked on than there are.
     assert peak(64) == peak(6)
-    assert peak(2, dtype="float64") - peak(1, dtype="float64") == 2 * arrays
-    assert peak(2, n_units=600) - peak(1, n_units=600) == 4 * arrays
 
 
 def test_the_limit_is_that_of_the_working_memory():
@@ -394,91 +348,32 @@ def test_the_limit_is_that_of_the_working_memory():
         with config_context(working_memory=megabytes):
             return estimate(MultiLevelOT(), X, y, n_workers=n_workers).peak_bytes
 
-    assert peak(200) - peak(100) == 100 * 2**20
+    assert peak(200) - peak(100) == pytest.approx(100 * 2**20, abs=2)
     # Both layers of a pair are kept whatever the limit, each as if it were the largest;
     # a further pair takes one more, beside what solving it takes.
     a_layer = 4 * 10_000 * 300
     solving = peak(200, 2) - peak(200, 1)
-    assert peak(0, 2) - peak(0, 1) - solving == a_layer
-    assert peak(200) - peak(0) == 200 * 2**20 - 2 * a_layer
-
-
-def entries_of_rotations(n_layers, n, k, n_stimuli):
-    """Return entries that rotations hold: in the layers' precision, and in float64."""
-    single, double = (
-        estimate(MultiLevelOTRotation(), *sides, n_rounds=1).peak_bytes
-        - estimate(MultiLevelOT(), *sides).peak_bytes
-        for sides in (
-            [
-                placeholder_layers(n_stimuli, [n] * n_layers, dtype),
-                placeholder_layers(n_stimuli, [k], dtype),
-            ]
-            for dtype in ("float32", "float64")
-        )
-    )
-    return (double - single) / 4, (2 * single - double) / 8
-
-
-def test_rotations_hold_the_arrays_that_are_counted():
-    def own(n, k, n_stimuli, n_layers=1):
-        return entries_of_rotations(n_layers, n, k, n_stimuli)[0]
-
-    # The rotation.
-    assert_alike(own(5000, 1, 1), 5000**2)
-    assert_alike(own(1000, 1, 1, n_layers=4), 4 * 1000**2)
-    # Products of target units.
-    assert_alike(own(1, 5000, 1), 5000**2)
-    # Products of source and target units, before and after.
-    a, b = 1000, 2000
-    mixed = own(b, b, 1) - own(b, a, 1) - own(a, b, 1) + own(a, a, 1)
-    assert_alike(mixed, 2 * a**2)
-    # A triangular factor of each source layer.
-    few, many = (own(a, 1, s, n_layers=3) - own(a, 1, s, n_layers=2) for s in (1, a))
-    assert_alike(many - few, a**2)
-    assert own(a, 1, 5 * a) == own(a, 1, a)
-    # What is turned of one of them, before and after.
-    few, many = (2 * own(a, 1, s) - own(a, 1, s, n_layers=2) for s in (1, a))
-    assert_alike(many - few, 2 * a**2)
-    # Bases of the rank: on the left, on the right, and where they are combined.
-    n, a, b = 10_000, 100, 200
-    mixed = own(n, b, b) - own(n, b, a) - own(n, a, b) + own(n, a, a)
-    assert_alike(mixed, 4 * n * a)
-
-
-def test_decompositions_are_in_float64_whatever_the_layers():
-    def double(n, k, n_stimuli):
-        return entries_of_rotations(1, n, k, n_stimuli)[1]
-
-    a, b = 100, 200
-    # What is decomposed, squares of it and its vectors, with what LAPACK works in.
-    for sizes in ((a, b, b), (b, a, b), (b, b, a)):
-        assert double(*sizes) >= 4 * a**2
-    assert_alike(2 * double(a, a, a) - double(a, 2 * a, a), 4 * a**2)
-    # Products of the rank and the target units, and a mixture of them.
-    assert_alike(double(a, 3 * a, a) - double(a, 2 * a, a), 2 * a**2)
-    assert double(5 * a, a, 5 * a) == double(a, a, a)
+    assert peak(0, 2) - peak(0, 1) - solving == pytest.approx(a_layer, rel=0.01)
 
 
 # -- what is estimated -----------------------------------------------------------------
 
 
 def test_rotations_cost_their_rounds():
-    pair = networks(1, 1)
+    pair = [placeholder_layers(500, [n_units]) for n_units in (300, 200)]
     plain = estimate(SoftMatching(), *pair)
-    assert plain.parts["rotation"] == 0
     few, more, many = (
         estimate(RotationMatching(), *pair, n_rounds=n_rounds) for n_rounds in (2, 4, 6)
     )
-    for name in ("transport", "rotation"):
-        added = more.parts[name] - few.parts[name]
-        assert 0 < added < more.parts[name]
-        assert many.parts[name] - more.parts[name] == pytest.approx(added)
+    added = more.parts["pairs"] - few.parts["pairs"]
+    assert 0 < added < more.parts["pairs"]
+    assert many.parts["pairs"] - more.parts["pairs"] == pytest.approx(added)
     assert few.seconds > plain.seconds
     # By default as many as there may be.
     most = estimate(RotationMatching(max_iter=20, n_init=3), *pair)
     assert most.parts == estimate(RotationMatching(), *pair, n_rounds=60).parts
     # A rotation is kept a pair.
-    assert few.peak_bytes >= plain.peak_bytes + 4 * 300**2
+    assert few.peak_bytes > plain.peak_bytes + 0.9 * 4 * 300**2
 
 
 def test_single_populations_are_all_layers_side_by_side():
@@ -501,16 +396,17 @@ def test_levels_above_match_all_pairs_of_layers_below():
     # One level only: each checkpoint is one population.
     populations = estimate(MultiLevelOT(), *checkpoints)
     assert populations.n_pairs == 2 * 5
-    assert populations.parts["products"] == pytest.approx(nested.parts["products"])
+    assert populations.parts["pairs"] != nested.parts["pairs"]
 
 
 def test_folds_of_costs_are_fits_of_fewer_stimuli():
     X, y = networks()
     plain = estimate(MultiLevelOT(), X, y).parts
+    fewer = estimate(MultiLevelOT(), *networks(n_stimuli=400)).parts
     for cost_cv in (5, KFold(5), list(KFold(5).split(np.zeros(500)))):
         folded = estimate(MultiLevelOT(cost_cv=cost_cv), X, y).parts
-        assert folded["transport"] == pytest.approx(6 * plain["transport"])
-        assert folded["products"] == pytest.approx((1 + 5 * 0.8) * plain["products"])
+        for name in PARTS:
+            assert folded[name] == pytest.approx(plain[name] + 5 * fewer[name])
 
 
 def test_wider_numbers_take_more_memory():
@@ -592,11 +488,9 @@ def test_the_estimator_is_left_as_it_is():
     assert vars(mot).keys() == vars(MultiLevelOT()).keys()
 
 
-@pytest.mark.parametrize(
-    "estimator", [MultiLevelOT(CKA()), MultiLevelOT(Ridge()), Ridge()]
-)
+@pytest.mark.parametrize("estimator", [MultiLevelOT(Ridge()), Ridge()])
 def test_other_estimators_are_refused(estimator):
-    with pytest.raises(TypeError, match=r"SoftMatching and RotationMatching only"):
+    with pytest.raises(TypeError, match=r"Measure the time for one pair of layers"):
         estimate(estimator, *networks())
 
 
@@ -642,14 +536,13 @@ def test_times_and_sizes_are_printed_in_units_of_their_size(seconds, n_bytes, pr
 
 
 def test_a_printed_estimate_is_a_table():
-    parts = dict(zip(PARTS, (0.5, 60.0, 30.0, 9.0, 0.5), strict=True))
+    parts = dict(zip(PARTS, (0.5, 30.0, 69.0, 0.5), strict=True))
     lines = str(Estimate(7200.0, 2_500_000_000, parts, 6400, 64)).splitlines()
     assert [line.split() for line in lines] == [
         ["6,400", "pair(s),", "64", "worker(s)"],
-        ["standardisation", "500", "ms", "0%"],
-        ["products", "60", "s", "60%"],
-        ["transport", "30", "s", "30%"],
-        ["rotation", "9", "s", "9%"],
+        ["reading", "500", "ms", "0%"],
+        ["preparation", "30", "s", "30%"],
+        ["pairs", "69", "s", "69%"],
         ["bookkeeping", "500", "ms", "0%"],
         ["all", "work", "100", "s"],
         ["wall", "time", "2", "h"],
