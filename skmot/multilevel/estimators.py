@@ -683,9 +683,9 @@ class MultiLevelOTRotation(LayerCoupler):
     The paper reports `inverse_score`: rotations act on the source and are fitted to
     reconstruct it. Swapping source and target gives a different fit.
 
-    ``metric="sqeuclidean"`` is the fast choice for source layers that are wider than the
-    target layers: an iteration takes 0.5 to 0.7 of the time, and held-out scores differed
-    by less than .001 in all cases that were measured.
+    ``metric="sqeuclidean"`` is the fast choice for source layers that are wider than
+    the target layers: an iteration takes 0.5 to 0.7 of the time, and held-out scores
+    differed by less than .001 in all cases that were measured.
 
     References
     ----------
