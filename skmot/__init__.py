@@ -23,6 +23,7 @@ _SUBMODULES = (
     "base",
     "datasets",
     "exceptions",
+    "extraction",
     "inspection",
     "metrics",
     "model_selection",
