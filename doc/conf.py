@@ -37,6 +37,8 @@ sphinx_gallery_conf = {
     "reference_url": {"skmot": None},
     "doc_module": ("skmot",),
     "backreferences_dir": None,
+    # It needs the models, which are not installed with the documentation.
+    "ignore_pattern": r"__init__\.py|make_sentence_encoders\.py",
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
