@@ -1,6 +1,29 @@
 """Views of fitted estimators: displays, which store the plotted values, and tables."""
 
+from skmot.inspection.checkpoint_map import CheckpointMapDisplay
+from skmot.inspection.comparison import ComparisonDisplay
+from skmot.inspection.coupling_grid import plot_coupling_grid
+from skmot.inspection.hierarchy import HierarchyTestDisplay
 from skmot.inspection.layer_coupling import LayerCouplingDisplay
+from skmot.inspection.mass_curve import MassCurveDisplay
 from skmot.inspection.matches import matches
+from skmot.inspection.network_map import NetworkMapDisplay
+from skmot.inspection.permutation_control import PermutationControlDisplay
+from skmot.inspection.rotation_curve import RotationCurveDisplay
+from skmot.inspection.unit_coupling import UnitCouplingDisplay
+from skmot.inspection.unit_scores import UnitScoresDisplay
 
-__all__ = ["LayerCouplingDisplay", "matches"]
+__all__ = [
+    "CheckpointMapDisplay",
+    "ComparisonDisplay",
+    "HierarchyTestDisplay",
+    "LayerCouplingDisplay",
+    "MassCurveDisplay",
+    "NetworkMapDisplay",
+    "PermutationControlDisplay",
+    "RotationCurveDisplay",
+    "UnitCouplingDisplay",
+    "UnitScoresDisplay",
+    "matches",
+    "plot_coupling_grid",
+]

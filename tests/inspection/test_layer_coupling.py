@@ -3,20 +3,25 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from skmot import LayerStack, MultiLevelOT
+from skmot import (
+    CKA,
+    RSA,
+    FunctionComparison,
+    LayerStack,
+    LinearPredictivity,
+    MultiLevelOT,
+    MultiLevelOTRotation,
+    OneToOneMatching,
+    Procrustes,
+    SoftMatching,
+)
 from skmot.inspection import LayerCouplingDisplay
+from skmot.metrics import hierarchy_score
 from skmot.preprocessing import UnitSubsampler
 from tests.networks import random_networks
 
 # Only this package needs it, so that it is optional.
-pytest.importorskip("matplotlib").use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -80,3 +85,130 @@ def test_what_cannot_be_drawn_is_refused(stacks):
         LayerCouplingDisplay.from_estimator(mot, direction="sideways")
     with pytest.raises(ValueError, match="Two axes"):
         LayerCouplingDisplay.from_estimator(mot, axes=[plt.gca()])
+    with pytest.raises(ValueError, match="'shares'"):
+        LayerCouplingDisplay.from_estimator(mot, panels="shares")
+    with pytest.raises(TypeError, match="SoftMatching couples no layers"):
+        LayerCouplingDisplay.from_estimator(SoftMatching().fit(*stacks))
+    with pytest.raises(ValueError, match="no costs"):
+        LayerCouplingDisplay(None, mot.coupling_).plot(panels="costs")
+
+
+def mean_difference(X, Y):
+    return abs(X.mean() - Y.mean())
+
+
+QUANTITIES = {
+    "correlation distance": MultiLevelOT(),
+    "correlation distance, held-out folds": MultiLevelOT(cost_cv=2),
+    "cosine distance": MultiLevelOT(SoftMatching(metric="cosine")),
+    "squared Euclidean distance": MultiLevelOT(SoftMatching(metric="sqeuclidean")),
+    "correlation distance ": MultiLevelOT(OneToOneMatching()),
+    "squared error an entry": MultiLevelOTRotation(max_iter=200),
+    "squared Procrustes distance": MultiLevelOT(Procrustes()),
+    "1 - validation correlation": MultiLevelOT(LinearPredictivity(random_state=0)),
+    "1 - RSA correlation": MultiLevelOT(RSA()),
+    "1 - CKA": MultiLevelOT(CKA()),
+    "mean_difference": MultiLevelOT(FunctionComparison(mean_difference)),
+    "-mean_difference": MultiLevelOT(
+        FunctionComparison(mean_difference, greater_is_more_alike=True)
+    ),
+}
+
+
+@pytest.mark.parametrize(("quantity", "mot"), QUANTITIES.items(), ids=str)
+def test_the_colour_bar_names_the_cost(stacks, quantity, mot):
+    display = LayerCouplingDisplay.from_estimator(mot.fit(*stacks), panels="costs")
+    (bar,) = display.colour_bars_
+    assert bar.ax.get_ylabel().replace("\n", " ") == quantity.strip()
+
+
+def test_a_cost_of_a_class_of_the_user_is_called_by_the_class(stacks):
+    class Similar(SoftMatching):
+        """Keeps the quantity of its base class."""
+
+    class Other(RSA.__mro__[2]):
+        def _solve(self, source, target):
+            raise NotImplementedError
+
+    fitted = MultiLevelOT(Similar()).fit(*stacks)
+    display = LayerCouplingDisplay.from_estimator(fitted, panels="costs")
+    assert display.cost_name == "correlation distance"
+    fitted.inner_[0][0] = Other()
+    display = LayerCouplingDisplay.from_estimator(fitted, panels="costs")
+    assert display.cost_name == "cost of Other"
+
+
+def test_the_networks_are_named_on_axes_and_colour_bar(stacks):
+    mot = MultiLevelOT().fit(*stacks)
+    display = LayerCouplingDisplay.from_estimator(mot, network_names=("V", "ResNet"))
+    for ax in display.axes_:
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("ResNet layer", "V layer")
+    label = display.colour_bars_[1].ax.get_ylabel()
+    assert label.replace("\n", " ") == "share of each ResNet layer"
+    display = LayerCouplingDisplay.from_estimator(
+        mot, network_names=("V", "ResNet"), direction="source"
+    )
+    label = display.colour_bars_[1].ax.get_ylabel()
+    assert label.replace("\n", " ") == "share of each V layer"
+
+
+def test_the_coupling_is_drawn_alone(stacks):
+    mot = MultiLevelOT().fit(*stacks)
+    _, ax = plt.subplots()
+    display = LayerCouplingDisplay.from_estimator(mot, axes=ax, panels="coupling")
+    assert display.axes_.tolist() == [ax]
+    np.testing.assert_allclose(display.images_[0].get_array(), 4 * mot.coupling_)
+    display = LayerCouplingDisplay(None, mot.coupling_).plot()
+    assert display.axes_.shape == (1,)
+
+
+def test_pairs_can_share_limits(stacks):
+    mot = MultiLevelOT().fit(*stacks)
+    display = LayerCouplingDisplay.from_estimator(
+        mot, cost_limits=(0, 2), share_limits=(0, 0.7)
+    )
+    assert [image.get_clim() for image in display.images_] == [(0, 2), (0, 0.7)]
+
+
+def test_small_shares_are_scaled_to_the_largest():
+    coupling = np.full((40, 3), 1 / 120)
+    display = LayerCouplingDisplay(None, coupling).plot()
+    np.testing.assert_allclose(display.images_[0].get_clim(), (0, 1 / 40))
+    display = LayerCouplingDisplay(None, coupling, direction="source").plot()
+    np.testing.assert_allclose(display.images_[0].get_clim(), (0, 1 / 3))
+    display = LayerCouplingDisplay(None, np.eye(3) / 3).plot()
+    assert display.images_[0].get_clim() == (0, 1)
+
+
+def test_the_hierarchy_score_is_that_of_the_coupling(stacks):
+    mot = MultiLevelOT().fit(*stacks)
+    display = LayerCouplingDisplay.from_estimator(mot)
+    assert display.hierarchy_ == hierarchy_score(mot.coupling_)
+    assert display.adjusted_hierarchy_ == hierarchy_score(mot.coupling_, adjusted=True)
+    assert f"hierarchy {display.hierarchy_:.2f}" in display.axes_[1].get_title()
+    display.plot(show_hierarchy=False)
+    assert display.axes_[1].get_title() == "Layer coupling"
+    single = LayerCouplingDisplay(None, np.ones((1, 1))).plot()
+    assert np.isnan(single.hierarchy_)
+
+
+@pytest.mark.parametrize(
+    ("source_widths", "target_widths", "note"),
+    [
+        ((4, 8, 16), (4, 6, 9, 12), "grow"),
+        ((16, 8, 4), (12, 9, 6, 4), "fall"),
+        ((4, 8, 16), (12, 9, 6, 4), None),
+        ((8, 8, 8), (4, 6, 9, 12), None),
+    ],
+)
+def test_widths_that_could_order_the_layers_are_told(
+    source_widths, target_widths, note
+):
+    networks = random_networks(source_widths, target_widths)
+    display = LayerCouplingDisplay.from_estimator(MultiLevelOT().fit(*networks))
+    title = display.axes_[1].get_title().replace("\n", " ")
+    assert ("Widths" in title) == (note is not None)
+    assert note is None or f"Widths {note} with depth on both sides" in title
+    # Costs of held-out stimuli do not fall with the width.
+    held_out = MultiLevelOT(cost_cv=2).fit(*networks)
+    assert LayerCouplingDisplay.from_estimator(held_out, panels="coupling").note is None

@@ -1,0 +1,225 @@
+"""MassCurveDisplay, a plot of held-out similarity by matched mass."""
+
+import numpy as np
+
+from skmot.inspection._drawing import (
+    CHANCE,
+    COLUMN_WIDTH,
+    FOUND,
+    STYLES,
+    add_legend,
+    check_result,
+    drawing,
+    write_sentence,
+)
+
+_FIELDS = (
+    "masses",
+    "similarities",
+    "fitted_similarities",
+    "null_similarities",
+    "verdict",
+    "share",
+    "low",
+    "high",
+    "p_value",
+    "conclusion",
+)
+# The middle 95 % of the values by chance, in percent.
+_MIDDLE = 2.5, 97.5
+
+
+class MassCurveDisplay:
+    """Plot of the held-out similarity by the share of the units that is matched.
+
+    The curve rises while units with a counterpart are added, and is flat when only
+    others are left. A vertical line shows the estimated share of the units with a
+    counterpart, and a shaded area the interval between its bounds. Use
+    :meth:`from_result` to create a display.
+
+    Parameters
+    ----------
+    masses : ndarray of shape (n_masses,)
+        Shares of the units that are matched.
+    similarities : ndarray of shape (n_masses,)
+        Held-out similarity at each mass.
+    fitted_similarities : ndarray of shape (n_masses,)
+        Fitted curve, NaN if there is none.
+    null_similarities : ndarray of shape (n_permutations, n_masses)
+        Similarities of permuted rows.
+    verdict : {"none detected", "some", "at least .95"}
+        What was found.
+    share, low, high : float
+        Estimated share of the units with a counterpart, and its bounds. NaN if they are
+        not judged.
+    p_value : float
+        p-value of the hypothesis that no unit has a counterpart.
+    conclusion : str, default=""
+        Sentence that is written above the plot.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the plot.
+    figure_ : matplotlib Figure
+        Figure of the plot.
+    curve_ : matplotlib Line2D
+        Similarities.
+    fitted_curve_ : matplotlib Line2D or None
+        Fitted curve.
+    null_band_ : matplotlib artist
+        Middle 95 % of the similarities of permuted rows.
+    share_line_ : matplotlib Line2D or None
+        Line at the estimated share, None if no share is judged.
+    interval_ : matplotlib artist or None
+        Area between both bounds.
+
+    See Also
+    --------
+    skmot.partial.mass_curve : Computes and judges the curve.
+
+    Examples
+    --------
+    Seven of the ten units of each side have a counterpart:
+
+    >>> import numpy as np
+    >>> from skmot.inspection import MassCurveDisplay
+    >>> from skmot.partial import mass_curve
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(2, 200, 10))
+    >>> y[:, :7] = X[:, 6::-1] + 0.3 * y[:, :7]
+    >>> curve = mass_curve(X, y, np.arange(1, 11) / 10, random_state=0)
+    >>> display = MassCurveDisplay.from_result(curve)
+    >>> display.verdict, round(display.share, 2)
+    ('some', 0.7)
+    """
+
+    def __init__(
+        self,
+        masses,
+        similarities,
+        fitted_similarities,
+        null_similarities,
+        *,
+        verdict,
+        share,
+        low,
+        high,
+        p_value,
+        conclusion="",
+    ):
+        self.masses = masses
+        self.similarities = similarities
+        self.fitted_similarities = fitted_similarities
+        self.null_similarities = null_similarities
+        self.verdict = verdict
+        self.share = share
+        self.low = low
+        self.high = high
+        self.p_value = p_value
+        self.conclusion = conclusion
+
+    @classmethod
+    def from_result(cls, result, *, ax=None, show_conclusion=True):
+        """Plot a mass curve.
+
+        Parameters
+        ----------
+        result : Result
+            What :func:`skmot.partial.mass_curve` returns.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None creates a figure.
+        show_conclusion : bool, default=True
+            Whether to write the conclusion above the plot.
+
+        Returns
+        -------
+        display : MassCurveDisplay
+            Display that stores the plotted values.
+
+        Raises
+        ------
+        TypeError
+            If the result is of another function.
+        """
+        check_result(result, _FIELDS, "mass_curve")
+        values = {field: getattr(result, field) for field in _FIELDS}
+        return cls(**values).plot(ax, show_conclusion=show_conclusion)
+
+    def plot(self, ax=None, *, show_conclusion=True):
+        """Plot the curve, the verdict and the interval.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None creates a figure.
+        show_conclusion : bool, default=True
+            Whether to write the conclusion above the plot.
+
+        Returns
+        -------
+        display : MassCurveDisplay
+            The object itself.
+        """
+        is_new = ax is None
+        with drawing(ax, (COLUMN_WIDTH, 2.7)) as (ax,):
+            self.ax_, self.figure_ = ax, ax.figure
+            self.null_band_ = ax.fill_between(
+                self.masses,
+                *np.percentile(self.null_similarities, _MIDDLE, axis=0),
+                color=CHANCE,
+                linewidth=0,
+                label="permuted (95 %)",
+            )
+            self.fitted_curve_ = None
+            if not np.isnan(self.fitted_similarities).any():
+                (self.fitted_curve_,) = ax.plot(
+                    self.masses,
+                    self.fitted_similarities,
+                    color=STYLES[1]["color"],
+                    linestyle="--",
+                    label="fitted",
+                )
+            (self.curve_,) = ax.plot(
+                self.masses,
+                self.similarities,
+                color=FOUND,
+                marker="o",
+                markersize=3,
+                linestyle="",
+                label="held-out",
+            )
+            ax.set(
+                xlabel="matched share of the units (mass)",
+                ylabel="sum of matched mass\ntimes held-out correlation",
+                xlim=(0, 1.02),
+            )
+            self._draw_share(ax)
+            add_legend(ax, title=f"verdict: {self.verdict} (p = {self.p_value:.2g})")
+            if show_conclusion and self.conclusion:
+                write_sentence(ax, self.conclusion, is_new=is_new)
+        return self
+
+    def _draw_share(self, ax):
+        self.share_line_ = self.interval_ = None
+        if self.verdict == "none detected" or np.isnan(self.share):
+            return
+        # They end below the legend.
+        bottom, top = ax.get_ylim()
+        self.interval_ = ax.fill_between(
+            [self.low, self.high],
+            bottom,
+            top,
+            facecolor="#deebf7",
+            linewidth=0,
+            zorder=0,
+            label=f"{self.low:.2f} to {self.high:.2f}",
+        )
+        (self.share_line_,) = ax.plot(
+            [self.share, self.share],
+            [bottom, top],
+            color="black",
+            linestyle=":",
+            label=f"share {self.share:.2f}",
+        )
+        ax.set_ylim(bottom, top)
