@@ -67,6 +67,8 @@ _WITHOUT_SIDEBAR = (
     "index",
     "install",
     "tutorial",
+    "which_method",
+    "extraction",
     "direction",
     "changelog",
     "auto_examples/*",
