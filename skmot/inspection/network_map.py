@@ -123,7 +123,8 @@ class NetworkMapDisplay:
             Nonnegative costs of all pairs, at least three networks. The diagonal is not
             used.
         names : sequence of str, default=None
-            Names of the networks.
+            Names of the networks. None uses those of the costs, if they are what
+            :func:`skmot.metrics.pairwise_costs` returns.
         groups : sequence of str, default=None
             Group of each network, for instance its architecture.
         symmetrize : bool, default=False
@@ -144,6 +145,7 @@ class NetworkMapDisplay:
             0, they are not symmetric and `symmetrize` is False, or the number of names
             or groups is not that of the networks.
         """
+        names = getattr(costs, "names", None) if names is None else names
         costs = np.array(costs, dtype=np.float64)
         _check_shape(costs)
         np.fill_diagonal(costs, 0.0)

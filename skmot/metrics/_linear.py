@@ -179,7 +179,7 @@ def check_alphas(alphas):
     ):
         raise ValueError(
             "`alphas` must be a list of penalties, each positive and finite; got "
-            f"{alphas.tolist()}."
+            f"{alphas}."
         )
     return alphas
 

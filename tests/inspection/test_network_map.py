@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
+from skmot import SoftMatching
 from skmot.inspection import NetworkMapDisplay
+from skmot.metrics import pairwise_costs
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -97,3 +99,13 @@ def test_what_is_no_matrix_of_distances_is_refused(distances):
         NetworkMapDisplay.from_costs(distances, names=["a"])
     with pytest.raises(ValueError, match="`groups` has 1 entries"):
         NetworkMapDisplay.from_costs(distances, groups=["a"])
+
+
+def test_networks_keep_the_names_that_their_costs_have():
+    rng = np.random.default_rng(0)
+    networks = {name: rng.normal(size=(40, 5)) for name in ("a", "b", "c")}
+    costs = pairwise_costs(networks, SoftMatching(), symmetric=True)
+    display = NetworkMapDisplay.from_costs(costs)
+    assert list(display.names) == ["a", "b", "c"]
+    renamed = NetworkMapDisplay.from_costs(costs, names=["x", "y", "z"])
+    assert list(renamed.names) == ["x", "y", "z"]
