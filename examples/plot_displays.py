@@ -47,8 +47,8 @@ inspection.plot_coupling_grid(pairs)
 # %%
 # Units
 # -----
-# The plan between the units of two layers. Here unit i of one model is matched to unit i
-# of the other.
+# The plan between the units of two layers. Here unit i of one model is matched to unit
+# i of the other.
 
 inspection.UnitCouplingDisplay.from_estimator(mot, layers=("embeddings", "block 1"))
 
