@@ -58,15 +58,15 @@ def plot_coupling_grid(
     grid : :class:`sklearn.utils.Bunch`
         Dictionary-like object with the attributes
 
-        figure_ : matplotlib Figure
+        `figure_` : matplotlib Figure
             The figure.
-        axes_ : ndarray of matplotlib Axes of shape (n_sources, n_targets)
+        `axes_` : ndarray of matplotlib Axes of shape (n_sources, n_targets)
             Axes of all pairs; those of pairs that are not given are hidden.
         matrices : dict of ndarray
             What is drawn, by (source name, target name).
         limits : tuple of two floats
             Ends of the colour scale.
-        colour_bar_ : matplotlib Colorbar
+        `colour_bar_` : matplotlib Colorbar
             Colour bar of all panels.
 
     Raises

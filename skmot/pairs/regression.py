@@ -19,6 +19,7 @@ from skmot._units import (
 from skmot._utils.array_api import namespace_of
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.sklearn import HasMethods, Interval
+from skmot._utils.state import stored_as_dict
 from skmot.base import (
     FEW_VALIDATION_STIMULI,
     PairMapping,
@@ -45,6 +46,7 @@ class ValidatedRegression(PairMapping):
         "random_state": ["random_state"],
     }
 
+    _cost_name = "1 - validation correlation"
     _splits_rows = True
 
     @abstractmethod
@@ -143,7 +145,7 @@ class LinearPredictivity(ValidatedRegression):
     labels stay together. Without labels, each row counts as a stimulus, and repeats of
     one stimulus in both parts favour small penalties.
 
-    The coefficients B for the penalty alpha minimise |Y - X B|^2 + alpha |B|^2. For all
+    The coefficients B for the penalty alpha minimise ``|Y - X B|^2 + alpha |B|^2``. For all
     penalties and targets they follow from one eigendecomposition of X'X, or of XX' if
     there are fewer stimuli than units. Within a `MultiLevelOT`, if `random_state` is an
     int, each layer is decomposed twice, without the validation part and over all
@@ -400,6 +402,7 @@ def fit_regressor(regressor, X, Y, validation, where):
     return clone(regressor).fit(X, Y), score
 
 
+@stored_as_dict
 class RegressorMap:
     """Map that returns the predictions of a regressor with the dtype of its input."""
 
