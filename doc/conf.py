@@ -34,6 +34,11 @@ numpydoc_show_class_members = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [
+        "../examples/models",
+        "../examples/brains",
+        "../examples/methods",
+    ],
     "reference_url": {"skmot": None},
     "doc_module": ("skmot",),
     "backreferences_dir": None,
@@ -71,9 +76,14 @@ _WITHOUT_SIDEBAR = (
     "tutorial",
     "which_method",
     "extraction",
+    "data",
+    "fmri",
+    "chance",
+    "reporting",
+    "coming_from",
     "direction",
     "changelog",
-    "auto_examples/*",
+    "auto_examples/**",
     "genindex",
     "search",
 )

@@ -16,6 +16,7 @@ from skmot._utils.array_api import (
     select,
     to_numpy,
 )
+from skmot._utils.state import stored_as_dict
 from skmot.exceptions import DeadUnitWarning
 from skmot.layers.checks import check_layer
 from skmot.layers.layout import layer_label
@@ -40,6 +41,7 @@ _LAYERS_NAMED = 5
 _SMALLEST_SQUARES, _LARGEST_SQUARES = 1e-200, 1e300
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class UnitStatistics:
     """Statistics of the units of a layer over the training stimuli.

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -44,7 +45,9 @@ from skmot._utils.array_api import (
 )
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.methods import available_where
+from skmot._utils.progress import begin_fit, end_fit
 from skmot._utils.sklearn import fit_context
+from skmot._utils.state import PlainState
 from skmot._utils.warnings import say_few_validation
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer, check_same_length
@@ -162,7 +165,9 @@ def _if_mapped(direction):
     return available_where(lambda estimator: estimator._check_map(direction))
 
 
-class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
+class LayerEstimator(
+    PlainState, CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
+):
     """Base class of the estimators that are fitted to a source and a target network.
 
     A subclass implements the fit, the reconstruction of one side from the other, and
@@ -174,6 +179,8 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     # Whether pairs of layers can be fitted in threads. This requires code that releases
     # the global interpreter lock and raises no warnings.
     _runs_in_threads = False
+    # Quantity that `cost_` is, in the words of a colour bar. None if it has no name.
+    _cost_name = None
     # Whether constant units are left out, and reported in a warning.
     _leaves_out_constant_units = True
     # Empty array on the device of the fitted attributes. None for an inner estimator
@@ -186,7 +193,10 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _fit(self, source, target):
-        """Set the fitted attributes from two stacks. The layouts are already set."""
+        """Set the fitted attributes from two stacks. The layouts are already set.
+
+        It calls `begin_fit`, for the callbacks, once it knows the number of parts.
+        """
 
     @abstractmethod
     def _reconstruct(self, direction, stack):
@@ -262,6 +272,7 @@ class LayerEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         self._fit(source, target)
         self._move_learned_to(reference)
         self._report()
+        end_fit(self, X=source, y=target)
         return self
 
     def _set_layouts(self, source, target):
@@ -816,6 +827,7 @@ class PairComparison(LayerEstimator):
         return solution
 
     def _fit(self, source, target):
+        begin_fit(self, X=source, y=target)
         first, source_statistics = self._prepare_side(source, self._source_layout)
         second, target_statistics = self._prepare_side(target, self._target_layout)
         labels = source.stimuli, target.stimuli

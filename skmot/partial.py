@@ -17,6 +17,7 @@ from skmot._utils.array_api import to_numpy
 from skmot._utils.results import Result
 from skmot._utils.sklearn import Interval, validate_params
 from skmot.layers.checks import check_layer
+from skmot.layers.names import label_units, name_arrays_of
 from skmot.layers.reading import check_unmasked
 from skmot.layers.sides import check_fit_pair, read_side
 from skmot.layers.splits import make_splits, read_groups, repeated_groups
@@ -108,7 +109,10 @@ def mass_curve(
     Returns
     -------
     curve : Result
-        Dictionary-like object, which prints as a sentence, with the attributes
+        Dictionary-like object, which prints as a sentence. ``curve.to_frame()`` is a
+        table with one row, ``to_frame("masses")`` has one row for each mass,
+        ``to_frame("folds")`` one for each mass in each fold, and ``to_frame("units")``
+        one for each unit, with the mean of `matched` over masses. The attributes are
 
         verdict : {"none detected", "some", "at least .95"}
             "none detected" if `p_value` is above 0.05, "at least .95" if `low` is at
@@ -150,6 +154,9 @@ def mass_curve(
             `matched_` of source and target units, in fits to all stimuli. Units with
             the best counterparts are matched first. The mean over masses therefore
             ranks units more finely than a single mass.
+        layer_names, unit_names : tuple of list, of length n_units each
+            Name of each source and target unit and of its layer, or their numbers,
+            counted from 0, if they have no names.
         held_out_costs, held_out_scores : ndarray of shape (n_folds, n_masses)
             `held_out_cost` and `score` on each held-out fold. Unmatched units count as
             0 in the score and do not count in the cost.
@@ -282,7 +289,8 @@ def mass_curve(
         masses, folds, splits, codes, correlations
     )
     judged = _judge(similarity, estimator.metric, _count_live_units(fitted[0]))
-    return Result(
+    names = [label_units(name_arrays_of(side)) for side in (source, target)]
+    return MassCurve(
         **judged,
         corner=(
             curve_corner(masses, masses * costs.mean(axis=0))
@@ -298,6 +306,8 @@ def mass_curve(
             np.array([matching.matched_[side] for matching in fitted])
             for side in (0, 1)
         ),
+        layer_names=tuple(side["layer"] for side in names),
+        unit_names=tuple(side["unit"] for side in names),
         held_out_costs=costs,
         held_out_scores=scores,
         mean_costs=costs.mean(axis=0),
@@ -305,6 +315,45 @@ def mass_curve(
         cost_errors=_standard_errors(costs),
         score_errors=_standard_errors(scores),
     )
+
+
+class MassCurve(Result):
+    """Result of `mass_curve`."""
+
+    def _tables(self):
+        return {
+            **super()._tables(),
+            "masses": lambda: {
+                "mass": self.masses,
+                "similarity": self.similarities,
+                "fitted_similarity": self.fitted_similarities,
+                "cost": self.costs,
+                "mean_cost": self.mean_costs,
+                "cost_error": self.cost_errors,
+                "mean_score": self.mean_scores,
+                "score_error": self.score_errors,
+            },
+            "folds": self._folds,
+            "units": self._units,
+        }
+
+    def _folds(self):
+        n_folds, n_masses = self.held_out_costs.shape
+        return {
+            "fold": np.repeat(np.arange(n_folds), n_masses),
+            "mass": np.tile(self.masses, n_folds),
+            "held_out_cost": self.held_out_costs.ravel(),
+            "held_out_score": self.held_out_scores.ravel(),
+        }
+
+    def _units(self):
+        sides = np.repeat(["source", "target"], [len(part) for part in self.unit_names])
+        return {
+            "side": sides.tolist(),
+            "layer": [name for side in self.layer_names for name in side],
+            "unit": [name for side in self.unit_names for name in side],
+            "matched": np.concatenate([part.mean(axis=0) for part in self.matched]),
+        }
 
 
 def curve_corner(masses, values):
@@ -372,7 +421,7 @@ def _check_increasing(masses):
     masses = np.asarray(masses, dtype=np.float64)
     if masses.ndim != 1 or len(masses) < 3 or not np.all(np.diff(masses) > 0):
         raise ValueError(
-            f"`masses` must be three or more increasing numbers; got {masses.tolist()}."
+            f"`masses` must be three or more increasing numbers; got {masses}."
         )
     return masses
 

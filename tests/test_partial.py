@@ -20,6 +20,7 @@ from skmot.partial import curve_corner, mass_curve
 from skmot.transport import TuningCurves, match_tuning_curves
 from tests import reference
 from tests.networks import random_networks, rows
+from tests.tables import assert_survives_files
 
 DISTANCES = {
     "correlation": reference.correlation_distances,
@@ -838,3 +839,35 @@ def test_ties_go_to_the_smaller_mass():
 def test_bad_values_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         curve_corner([0.2, 0.5, 1.0], values)
+
+
+# -- tables ----------------------------------------------------------------------------
+
+
+def test_tables_of_a_curve_have_one_row_for_each_result_mass_fold_or_unit():
+    X, Y = planted(n_shared=5, n_alone=3, n_stimuli=60)
+    source = LayerStack({"V1": X[:, :3], "V4": X[:, 3:]})
+    target = LayerStack([Y], unit_names=[list("abcdefgh")])
+    masses = [0.25, 0.5, 0.75, 1.0]
+    curve = mass_curve(source, target, masses, cv=3, n_permutations=19, random_state=0)
+    (row,) = curve.to_frame().to_dict("records")
+    for name in ("verdict", "share", "low", "high", "p_value"):
+        assert row[name] == curve[name]
+    by_mass = curve.to_frame("masses")
+    np.testing.assert_array_equal(by_mass["mass"], masses)
+    np.testing.assert_array_equal(by_mass["similarity"], curve.similarities)
+    folds = curve.to_frame("folds")
+    for column in ("cost", "score"):
+        wide = folds.pivot(index="fold", columns="mass", values=f"held_out_{column}")
+        np.testing.assert_array_equal(wide, curve[f"held_out_{column}s"])
+        np.testing.assert_allclose(by_mass[f"mean_{column}"], wide.mean(axis=0))
+    units = curve.to_frame("units")
+    assert units["side"].tolist() == ["source"] * 8 + ["target"] * 8
+    assert units["layer"].tolist() == ["V1"] * 3 + ["V4"] * 5 + [0] * 8
+    assert units["unit"].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, *"abcdefgh"]
+    for side, matched in zip(("source", "target"), curve.matched, strict=True):
+        np.testing.assert_allclose(
+            units["matched"][units["side"] == side], matched.mean(axis=0)
+        )
+    for table in (None, "masses", "folds"):
+        assert_survives_files(curve.to_frame(table))

@@ -2,7 +2,9 @@
 
 import os
 import threading
+import warnings
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from uuid import uuid4
 
 from joblib import Parallel, delayed, parallel_config
@@ -65,7 +67,7 @@ def _allow_removal_by_any_thread():
 one_blas_thread = _OneBlasThread()
 
 
-def run_in_parallel(function, calls, n_jobs, in_threads, at_once=False):
+def run_in_parallel(function, calls, n_jobs, in_threads, at_once=False, tasks=None):
     """Call a function many times in parallel and yield the results.
 
     Parameters
@@ -84,6 +86,9 @@ def run_in_parallel(function, calls, n_jobs, in_threads, at_once=False):
         backend that joblib chooses.
     at_once : bool, default=False
         Whether to yield each result as soon as it is available, in any order.
+    tasks : list of Task, default=None
+        Task of each call, which begins when the call is given to a worker, and ends
+        when its result is there. Results are then yielded in any order.
 
     Yields
     ------
@@ -96,15 +101,61 @@ def run_in_parallel(function, calls, n_jobs, in_threads, at_once=False):
         code.
     """
     caller = _Caller(in_threads)
+    at_once = at_once or tasks is not None
+
+    errors = []
+
+    def given():
+        for index, call in enumerate(calls):
+            if tasks is not None:
+                try:
+                    tasks[index].begin()
+                except BaseException as error:
+                    # joblib can take calls in a thread of its own, where an interrupt
+                    # by a callback would be lost. No further call is given.
+                    errors.append(error)
+                    return
+            yield delayed(caller)(index, function, call)
+
     with ExitStack() as stack:
         if in_threads:
             stack.enter_context(one_blas_thread)
-        yield from Parallel(
+        results = Parallel(
             n_jobs=n_jobs,
             prefer="threads" if in_threads else None,
             # Some backends cannot return results before the last call has ended.
             return_as="generator_unordered" if at_once else "list",
-        )(delayed(caller)(index, function, call) for index, call in enumerate(calls))
+        )(given())
+        if at_once:
+            stack.enter_context(_ended_after_errors(results))
+        for result in results:
+            if tasks is not None:
+                tasks[result[0]].end()
+            yield result
+        if errors:
+            raise errors[0]
+
+
+@contextmanager
+def _ended_after_errors(results):
+    """End the calls that are still running when an error ends the loop over results."""
+    try:
+        yield
+    except BaseException:
+        with warnings.catch_warnings():
+            # joblib warns that calls were cancelled, but the error is to be raised.
+            warnings.simplefilter("ignore")
+            results.close()
+        raise
+
+
+def run_in_order(function, calls, n_jobs, in_threads, tasks=None):
+    """Call a function many times, and return the results in the order of the calls.
+
+    Takes the parameters of `run_in_parallel`, and returns its results in a list.
+    """
+    results = run_in_parallel(function, calls, n_jobs, in_threads, tasks=tasks)
+    return sorted(results, key=itemgetter(0))
 
 
 class _Caller:

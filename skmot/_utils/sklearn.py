@@ -1,6 +1,7 @@
 """Private functions of scikit-learn that skmot uses, imported in one place."""
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.callback._callback_support import callback_management_context
 from sklearn.externals import array_api_compat
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import _convert_to_numpy as convert_to_numpy
@@ -23,6 +24,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "array_api_compat",
+    "callback_management_context",
     "convert_to_numpy",
     "fit_context",
     "max_precision_float_dtype",

@@ -111,7 +111,7 @@ def make_simulated_cortex(
             Noise ceilings of each subject and region: the expected correlation of the
             averaged responses with the signal.
         network : LayerStack of shape (899, 352)
-            Hidden layers that drive the regions.
+            Hidden layers that drive the regions, with the labels of the stimuli.
         drivers : dict of str
             Name of the layer that drives each region.
         labels : ndarray of int of shape (899,)
@@ -187,7 +187,7 @@ def make_simulated_cortex(
         trials=trials,
         signals=signals,
         ceilings=ceilings,
-        network=network,
+        network=network.with_stimuli(np.arange(len(stimuli))),
         drivers={region: network.names[depth] for region, depth in _DEPTHS.items()},
         labels=labels,
         images=stimuli.reshape(-1, 8, 8),

@@ -10,6 +10,7 @@ from skmot.inspection.matches import matches
 from skmot.inspection.network_map import NetworkMapDisplay
 from skmot.inspection.permutation_control import PermutationControlDisplay
 from skmot.inspection.rotation_curve import RotationCurveDisplay
+from skmot.inspection.tables import coupling_table, score_table
 from skmot.inspection.unit_coupling import UnitCouplingDisplay
 from skmot.inspection.unit_scores import UnitScoresDisplay
 
@@ -24,6 +25,8 @@ __all__ = [
     "RotationCurveDisplay",
     "UnitCouplingDisplay",
     "UnitScoresDisplay",
+    "coupling_table",
     "matches",
     "plot_coupling_grid",
+    "score_table",
 ]

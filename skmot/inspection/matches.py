@@ -6,17 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, issparse
-from sklearn.utils.validation import check_is_fitted
 
-from skmot._scores import unwrap
 from skmot._units import column_blocks, column_correlations
 from skmot._utils.array_api import select, to_numpy
+from skmot._utils.frames import import_pandas
 from skmot._utils.sklearn import Interval, validate_params
 from skmot.base import LayerEstimator, read_side_by_side
+from skmot.inspection._unwrap import unwrap_stacks
 from skmot.layers import LayerStack
-from skmot.layers.labels import list_labels
 from skmot.layers.layout import Layout, layer_label
-from skmot.layers.sides import read_side
+from skmot.layers.names import name_arrays
 from skmot.layers.stack import leaves_of
 
 COLUMNS = (
@@ -56,14 +55,13 @@ search or TransformedTargetLayers
 
     Returns
     -------
-    table : DataFrame or list of dict
-        A pandas DataFrame, or a list with one dict for each row if pandas is not
-        installed. The rows are sorted by target layer, target unit, and decreasing
-        share. The columns are
+    table : pandas.DataFrame
+        Table with one row for each match, sorted by target layer, target unit, and
+        decreasing share. The columns are
 
         - "source_layer" and "target_layer": name of the layer, or its number, counted
-          from 0, if the layers have no names. For stacks of stacks, this is a tuple
-          with the name at each level;
+          from 0, if the layers have no names. For stacks of stacks, this is a string
+          with the names at all levels, joined by "/";
         - "source_unit" and "target_unit": name of the unit, or its number within its
           layer, counted from 0, if the units have no names. If earlier steps of a
           Pipeline select units, this is the number before the selection;
@@ -77,6 +75,8 @@ search or TransformedTargetLayers
 
     Raises
     ------
+    ImportError
+        If pandas is not installed: ``pip install 'skmot[data]'``.
     NotFittedError
         If the estimator is not fitted.
     TypeError
@@ -89,6 +89,8 @@ search or TransformedTargetLayers
 
     See Also
     --------
+    coupling_table : Table of the coupling of layers.
+    score_table : Table of the scores of units or layers.
     skmot.SoftMatching.matching_score : Mean correlation of all matches, by weight.
 
     Notes
@@ -118,11 +120,9 @@ search or TransformedTargetLayers
     >>> table["correlation"].round(1).tolist()
     [0.9, 0.9, 0.9]
     """
-    check_is_fitted(estimator)
-    if not isinstance(estimator, LayerEstimator):
-        # Selectors of units number those of a stack as they were before.
-        X, y = _as_stack(X, "X"), _as_stack(y, "y")
-    estimator, X, y = unwrap(estimator, X, y)
+    # Without it there is no table, which is said before the work.
+    pd = import_pandas()
+    estimator, X, y = unwrap_stacks(estimator, X, y)
     _check_couples_units(estimator)
     source, target = (
         _Side(stack, layout)
@@ -152,12 +152,7 @@ search or TransformedTargetLayers
         **target.name(found["target_array"], found["target_unit"], "target"),
         **{name: found[name].tolist() for name in ("share", "weight", "correlation")},
     }
-    return _as_table({name: columns[name] for name in COLUMNS})
-
-
-def _as_stack(given, argument):
-    # scikit-learn compares the columns of DataFrames with those of the fit.
-    return given if hasattr(given, "columns") else read_side(given, argument)[0]
+    return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
 
 def _check_couples_units(estimator):
@@ -269,28 +264,6 @@ def _correlate(source, target, rows, columns):
     return correlations
 
 
-class _Array(NamedTuple):
-    """Names of one array of a side.
-
-    Attributes
-    ----------
-    path : tuple of int
-        Index of the layer at each level of nesting.
-    label : hashable
-        Name or number of the layer, in a tuple with one element for each level if there
-        are several.
-    n_units : int
-        Number of units.
-    unit_names : list or None
-        Names of the units.
-    """
-
-    path: tuple
-    label: object
-    n_units: int
-    unit_names: list | None
-
-
 class _Population(NamedTuple):
     """The units that the rows or the columns of a plan refer to.
 
@@ -319,7 +292,7 @@ class _Side:
         Layers over the stimuli given.
     layout : Layout
         Layout of the side in the fit.
-    arrays : list of _Array
+    arrays : list of NamedArray
         Names of all arrays.
     """
 
@@ -327,8 +300,9 @@ class _Side:
     layout: Layout
 
     def __post_init__(self):
-        names = _first_known(self.layout.unit_names, self.stack._unit_numbers)
-        self.arrays = list(_named_arrays(self.layout.structure, names))
+        self.arrays = name_arrays(
+            self.layout.structure, self.layout.unit_names, self.stack._unit_numbers
+        )
 
     def population(self, path):
         """Return the population of all arrays within the layer at a path."""
@@ -370,46 +344,12 @@ class _Side:
         columns : dict of list
             Two columns of the table.
         """
-        labels, names = [], []
-        for number, unit in zip(arrays.tolist(), units.tolist(), strict=True):
-            array = self.arrays[number]
-            labels.append(array.label)
-            names.append(unit if array.unit_names is None else array.unit_names[unit])
-        return {f"{side}_layer": labels, f"{side}_unit": names}
-
-
-def _first_known(names, numbers):
-    """Return names of units, and their numbers before a selection where they lack."""
-    if names is None:
-        return numbers
-    if isinstance(names, list):
-        return [_first_known(*pair) for pair in zip(names, numbers, strict=True)]
-    return names
-
-
-def _named_arrays(structure, unit_names, path=(), label=()):
-    """Yield the `_Array` of each array in a structure of layers."""
-    names, parts = structure
-    for index, part in enumerate(parts):
-        inner_names = None if unit_names is None else unit_names[index]
-        inner_path = (*path, index)
-        inner_label = (*label, index if names is None else names[index])
-        if isinstance(part, tuple):
-            yield from _named_arrays(part, inner_names, inner_path, inner_label)
-            continue
-        yield _Array(
-            inner_path,
-            inner_label if path else inner_label[0],
-            part,
-            None if inner_names is None else list_labels(inner_names),
-        )
-
-
-def _as_table(columns):
-    """Return columns as a DataFrame, or as a list of dicts without pandas."""
-    try:
-        import pandas as pd
-    except ImportError:
-        rows = zip(*columns.values(), strict=True)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-    return pd.DataFrame(columns)
+        arrays = arrays.tolist()
+        names = [array.unit_labels for array in self.arrays]
+        return {
+            f"{side}_layer": [self.arrays[number].label for number in arrays],
+            f"{side}_unit": [
+                names[number][unit]
+                for number, unit in zip(arrays, units.tolist(), strict=True)
+            ],
+        }

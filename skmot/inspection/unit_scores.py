@@ -179,7 +179,7 @@ class UnitScoresDisplay:
         result : Result
             What :func:`skmot.metrics.noise_corrected_score` returns.
         layer_names : sequence of str, default=None
-            Names of the arrays. None numbers them from 1.
+            Names of the arrays. None takes those of the result.
         threshold : float, default=None
             Units with a lower ceiling are left out.
         ax : matplotlib Axes, default=None
@@ -202,7 +202,7 @@ class UnitScoresDisplay:
             result.unit_scores,
             result.ceilings,
             threshold=threshold,
-            layer_names=layer_names,
+            layer_names=result.array_names if layer_names is None else layer_names,
             direction=result.direction,
         ).plot(ax)
 

@@ -1,10 +1,53 @@
-"""References to memory-mapped layers, which are pickled in place of the data."""
+"""References to layers in files, which are stored in place of the data."""
+
+import os
+from abc import ABC, abstractmethod
 
 import numpy as np
 
+from skmot._utils.state import stored_as_dict
 
-class FileReference:
-    """Location of a memory-mapped array in its file, to pickle it without the data.
+
+class Reference(ABC):
+    """Location of a layer in a file or folder, `path`."""
+
+    @staticmethod
+    def opened(base):
+        """Return the layer that a reference refers to, or what is no reference."""
+        return base.open() if isinstance(base, Reference) else base
+
+    def open(self):
+        """Return the layer, which stays in the file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file is missing.
+        ValueError
+            If the layer is no longer in the file.
+        """
+        try:
+            return self._open()
+        except (FileNotFoundError, KeyError, ValueError) as error:
+            if os.path.exists(self.path):
+                raise ValueError(
+                    f"The file {self.path!r} has changed since a stack was stored with "
+                    f"a reference to it: its layer cannot be opened ({error})."
+                ) from error
+            raise FileNotFoundError(
+                f"A layer is in the file {self.path!r}, which is missing: a stack is "
+                "stored with references to its files. Put the file back. To store the "
+                "data themselves, read them first, `stack.map(np.array)`."
+            ) from error
+
+    @abstractmethod
+    def _open(self):
+        """Return the layer."""
+
+
+@stored_as_dict
+class FileReference(Reference):
+    """Location of a memory-mapped array in its file, to store it without the data.
 
     Parameters
     ----------
@@ -58,13 +101,8 @@ class FileReference:
             dtype=base.dtype,
         )
 
-    @staticmethod
-    def opened(base):
-        """Return the array that a reference refers to, or what is no reference."""
-        return base.open() if isinstance(base, FileReference) else base
-
-    def open(self):
-        """Return the array, memory-mapped in read-only mode."""
+    def _open(self):
+        # The array is memory-mapped in read-only mode.
         buffer = np.memmap(
             self.path, np.uint8, "r", offset=self.offset, shape=(self.n_bytes,)
         )

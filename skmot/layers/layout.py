@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from skmot._utils.state import stored_as_dict
 from skmot.layers.labels import labels_agree, list_labels
 
 
@@ -13,6 +14,7 @@ def layer_label(index, names):
     return f"layer {index}" if names is None else f"layer {names[index]!r}"
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class Layout:
     """Description of one side (X or y): its layers, and the type they were given as.
@@ -37,6 +39,15 @@ class Layout:
     columns: object = None
     argument: str = "X"
     unit_names: list | None = None
+
+    def __getstate__(self):
+        columns = None if self.columns is None else _arrays_of(self.columns)
+        return self.__dict__ | {"columns": columns}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self.columns is not None:
+            self.__dict__["columns"] = _columns_of(self.columns)
 
     @classmethod
     def of_units(cls, argument, n_units):
@@ -175,6 +186,27 @@ def nest(values, structure):
         nest(values, part) if isinstance(part, tuple) else next(values)
         for part in structure[1]
     ]
+
+
+def _arrays_of(columns):
+    """Return the parts of a MultiIndex, from which `_columns_of` makes it again."""
+    return {
+        "levels": [np.asarray(level) for level in columns.levels],
+        "dtypes": [str(level.dtype) for level in columns.levels],
+        "codes": [np.asarray(codes) for codes in columns.codes],
+        "names": list(columns.names),
+    }
+
+
+def _columns_of(arrays):
+    import pandas as pd
+
+    levels = zip(arrays["levels"], arrays["dtypes"], strict=True)
+    return pd.MultiIndex(
+        [pd.Index(values, dtype=dtype) for values, dtype in levels],
+        arrays["codes"],
+        names=arrays["names"],
+    )
 
 
 def _width(part):

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from skmot._utils.array_api import is_foreign, select
-from skmot.layers.files import FileReference
+from skmot._utils.state import stored_as_dict
+from skmot.layers.files import FileReference, Reference
 from skmot.layers.rows import as_index, compose_rows
 
 
@@ -21,7 +22,7 @@ class LazyLayer(ABC):
     sample : array
         Any array of the namespace and on the device of the rows that are read.
     in_file : bool
-        Whether the data are in a file, so that they are pickled as a reference.
+        Whether the data are in a file, so that they are stored as a reference.
     repeats : Repeats or None
         Trials of each row, if rows are averages of trials.
     """
@@ -49,6 +50,10 @@ class LazyLayer(ABC):
         """Return a layer that stores some of the rows only."""
         return self.take(rows)
 
+    def to_store(self):
+        """Return what is stored in place of the layer, if it is not the layer."""
+        return self
+
 
 class _Selection(LazyLayer):
     """Base class of layers that are a part of another layer."""
@@ -69,13 +74,14 @@ class _Selection(LazyLayer):
         return is_in_file(self._base)
 
     def __getstate__(self):
-        return self.__dict__ | {"_base": FileReference.of(self._base)}
+        return self.__dict__ | {"_base": to_store(self._base)}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._base = FileReference.opened(self._base)
+        self._base = Reference.opened(self._base)
 
 
+@stored_as_dict
 class SelectedUnits(_Selection):
     """Some units of a layer, which are selected when rows are read.
 
@@ -115,6 +121,7 @@ class SelectedUnits(_Selection):
         return self.__dict__ | {"_base": base, "_selected": np.arange(self.shape[1])}
 
 
+@stored_as_dict
 class SelectedRows(_Selection):
     """Some rows of a layer, which are read when they are asked for.
 
@@ -150,8 +157,13 @@ def repeats_of(base):
     return base.repeats if isinstance(base, LazyLayer) else None
 
 
+def to_store(base):
+    """Return what is stored in place of a layer: a reference if it is in a file."""
+    return base.to_store() if isinstance(base, LazyLayer) else FileReference.of(base)
+
+
 def is_in_file(base):
-    """Whether the data of a layer are in a file, to which a reference is pickled."""
+    """Whether the data of a layer are in a file, to which a reference is stored."""
     if isinstance(base, LazyLayer):
         return base.in_file
     return isinstance(FileReference.of(base), FileReference)

@@ -16,7 +16,8 @@ from skmot._utils.array_api import (
     is_foreign,
     namespace_of,
 )
-from skmot.layers.files import FileReference
+from skmot._utils.state import PlainState
+from skmot.layers.files import Reference
 from skmot.layers.labelled import read_coordinate, split_by_layer
 from skmot.layers.labels import (
     as_labels,
@@ -37,6 +38,7 @@ from skmot.layers.lazy import (
     repeats_of,
     sample_of,
     take_rows,
+    to_store,
 )
 from skmot.layers.reading import (
     LazyLayers,
@@ -75,7 +77,7 @@ class Leaf(NamedTuple):
     weight: float
 
 
-class LayerStack:
+class LayerStack(PlainState):
     """Layers of one network over the same stimuli, which scikit-learn can split.
 
     For scikit-learn, a stack is one array of shape (n_stimuli, n_units), with the units
@@ -866,12 +868,12 @@ class LayerStack:
             f"{described})"
         )
 
-    # -- pickling: memory-mapped layers become references to their files -----------
+    # -- storing: layers in files become references to them ------------------------
 
-    def __getstate__(self):
-        state = self.__dict__.copy()
+    def _attributes_to_store(self):
+        state = super()._attributes_to_store()
         if self._has_all_rows or all(map(is_in_file, self._bases)):
-            bases = map(FileReference.of, self._bases)
+            bases = map(to_store, self._bases)
         else:
             # What is in memory travels with its own rows only. Evenly spaced rows of
             # a file stay a reference to it.
@@ -891,8 +893,8 @@ class LayerStack:
         return isinstance(self._rows, range) and self._rows == range(n_rows)
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
-        self._bases = tuple(map(FileReference.opened, self._bases))
+        super().__setstate__(state)
+        self._bases = tuple(map(Reference.opened, self._bases))
 
     def _layer(self, index):
         base = self._bases[index]

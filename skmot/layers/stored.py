@@ -1,9 +1,12 @@
 """Layers in HDF5 files and zarr stores, whose rows are read when asked for."""
 
 import os
+from os import PathLike
 
 import numpy as np
 
+from skmot._utils.state import stored_as_dict
+from skmot.layers.files import Reference
 from skmot.layers.lazy import LazyLayer
 
 # Rows between the requested ones are read too if they are at most this many times as
@@ -11,6 +14,7 @@ from skmot.layers.lazy import LazyLayer
 _BLOCK_SHARE = 4
 
 
+@stored_as_dict
 class StoredLayer(LazyLayer):
     """Layer in an HDF5 file or a zarr store, which stays there.
 
@@ -25,10 +29,7 @@ class StoredLayer(LazyLayer):
         self.shape = tuple(array.shape)
         self.dtype = np.dtype(array.dtype)
         # An HDF5 file may be closed after the stack has been made.
-        self._place = None
-        if _library(array) == "h5py":
-            # Relative paths change their meaning with the working directory.
-            self._place = os.path.abspath(array.file.filename), array.name
+        self._reference = ArrayReference.of(array)
 
     @staticmethod
     def is_stored(given):
@@ -41,14 +42,17 @@ class StoredLayer(LazyLayer):
 
     @property
     def in_file(self):
-        if self._place is None:
-            return True
-        return os.path.exists(self._place[0])
+        # An open HDF5 file can be read although it was deleted, or never written.
+        return not self._is_hdf5 or os.path.exists(self._reference.path)
+
+    @property
+    def _is_hdf5(self):
+        return self._reference is not None and self._reference.library == "h5py"
 
     def _opened(self):
         # A closed dataset of h5py is False.
-        if self._place is not None and not self._array:
-            self._array = _open_dataset(*self._place)._array
+        if self._is_hdf5 and not self._array:
+            self._array = self._reference.open()._array
         return self._array
 
     def take(self, rows):
@@ -62,22 +66,53 @@ class StoredLayer(LazyLayer):
         first, last = int(wanted[0]), int(wanted[-1]) + 1
         if last - first <= _BLOCK_SHARE * len(wanted):
             return np.asarray(array[first:last])[wanted - first][place]
-        read = array if self._place else array.oindex
+        read = array if self._is_hdf5 else array.oindex
         return np.asarray(read[wanted])[place]
 
-    def __reduce__(self):
+    def to_store(self):
         if not self.in_file:
-            return np.asarray, (self.take(range(self.shape[0])),)
-        if self._place is None:
-            # zarr pickles its arrays as references.
-            return StoredLayer, (self._array,)
-        return _open_dataset, self._place
+            return self.take(range(self.shape[0]))
+        # zarr stores its arrays in other places than folders by itself.
+        return self if self._reference is None else self._reference
 
 
-def _open_dataset(path, name):
-    import h5py
+@stored_as_dict
+class ArrayReference(Reference):
+    """Location of an array in an HDF5 file or in a zarr store, which is a folder.
 
-    return StoredLayer(h5py.File(path, "r")[name])
+    Parameters
+    ----------
+    library : {"h5py", "zarr"}
+        Library that opens the array.
+    path : str
+        Absolute path of the file or folder.
+    name : str
+        Name of the array within it.
+    """
+
+    def __init__(self, library, path, name):
+        self.library, self.path, self.name = library, path, name
+
+    @classmethod
+    def of(cls, array):
+        """Return the reference to an array, or None if it is in no file or folder."""
+        if _library(array) == "h5py":
+            path, name = array.file.filename, array.name
+        else:
+            path, name = getattr(array.store, "root", None), array.path
+            if not isinstance(path, PathLike):
+                return None
+        # Relative paths change their meaning with the working directory.
+        return cls(_library(array), os.path.abspath(path), name)
+
+    def _open(self):
+        if self.library == "h5py":
+            import h5py
+
+            return StoredLayer(h5py.File(self.path, "r")[self.name])
+        import zarr
+
+        return StoredLayer(zarr.open_array(self.path, path=self.name, mode="r"))
 
 
 def _library(array):

@@ -9,6 +9,7 @@ from numbers import Number
 import numpy as np
 
 from skmot._utils.array_api import to_numpy
+from skmot._utils.state import stored_as_dict
 from skmot._utils.warnings import stacklevel_of_caller
 from skmot.exceptions import LeakWarning
 from skmot.layers.labels import list_labels
@@ -23,6 +24,7 @@ _MASK = 2**64 - 1
 _N_NAMED = 3
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class TrainingStimuli:
     """Digests of the stimuli of a fit, from which the labels cannot be read.

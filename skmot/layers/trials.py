@@ -8,8 +8,15 @@ from skmot._utils.array_api import (
     read_dtypes,
     to_numpy,
 )
-from skmot.layers.files import FileReference
-from skmot.layers.lazy import LazyLayer, is_in_file, sample_of, take_rows
+from skmot._utils.state import stored_as_dict
+from skmot.layers.files import Reference
+from skmot.layers.lazy import (
+    LazyLayer,
+    is_in_file,
+    sample_of,
+    take_rows,
+    to_store,
+)
 
 # Entries of the trials that are averaged at once. In memory, 2 MB of float64 fit into
 # the processor's cache, three times as fast as 32 MB. A file is read in large blocks,
@@ -18,6 +25,7 @@ _BLOCK_ENTRIES = 250_000
 _BLOCK_ENTRIES_IN_FILE = 16_000_000
 
 
+@stored_as_dict
 class Repeats:
     """Trials of each stimulus.
 
@@ -65,6 +73,7 @@ class Repeats:
         return self._trials[np.repeat(self._first[rows], counts) + within], counts
 
 
+@stored_as_dict
 class TrialAverages(LazyLayer):
     """Averages over the trials of each stimulus.
 
@@ -132,11 +141,11 @@ class TrialAverages(LazyLayer):
         return layer
 
     def __getstate__(self):
-        return self.__dict__ | {"trials": FileReference.of(self.trials)}
+        return self.__dict__ | {"trials": to_store(self.trials)}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.trials = FileReference.opened(self.trials)
+        self.trials = Reference.opened(self.trials)
 
 
 def _average_runs(block, counts):

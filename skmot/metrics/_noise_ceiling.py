@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.stats import t
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
 from skmot._repeats import (
     averages_of_halves,
@@ -17,11 +17,13 @@ from skmot._repeats import (
 )
 from skmot._scores import weighted_correlations
 from skmot._utils.array_api import to_numpy
+from skmot._utils.results import Result
 from skmot._utils.sklearn import Interval, validate_params
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.labels import as_labels, stimulus_codes
 from skmot.layers.layout import Layout, nest
+from skmot.layers.names import name_arrays, name_arrays_of, unit_rows
 from skmot.layers.reading import check_unmasked
 
 # Random splits that are resampled for an interval. Their mean differs from that of many
@@ -488,8 +490,10 @@ def corrected_scores(
 
     Returns
     -------
-    scores : :class:`sklearn.utils.Bunch`
-        Dictionary-like object with the attributes
+    scores : Result
+        Dictionary-like object that prints as a sentence. ``scores.to_frame()`` is a
+        table with one row, ``to_frame("layers")`` has one row for each layer, and
+        ``to_frame("units")`` one for each unit. The attributes are
 
         raw, corrected : ndarray of shape (n_units,), or list of them
             The given scores, and the scores divided by the ceilings. Corrected scores
@@ -501,6 +505,8 @@ def corrected_scores(
             Mean score of the kept units of each layer, divided by the mean of their
             ceilings, averaged over layers. It is less affected by units with a low
             ceiling than `corrected_mean`, the mean of ratios.
+        ceilings : ndarray of shape (n_units,), or list of them
+            The given ceilings, or those estimated from the trials.
         kept : ndarray of bool of shape (n_units,), or list of them
             Mask of the units that are not left out.
         n_left_out : int or list of int
@@ -508,6 +514,13 @@ def corrected_scores(
             and units whose score or ceiling is NaN (constant units).
         threshold : float
             The given threshold.
+        layer_names : list
+            Name of the layer of each array of units, or its number, counted from 0.
+            Names are known if `ceilings` is a stack.
+        unit_names : list of list
+            Names of the units of each array, or their numbers, counted from 0.
+        conclusion : str
+            What the scores show, and what they do not show.
 
     Raises
     ------
@@ -537,8 +550,15 @@ def corrected_scores(
     (0.35, 0.55, 1)
     >>> round(scores.ratio_of_means, 3)  # 0.35 / 0.65
     0.538
+    >>> scores.to_frame("units").round(2)
+       layer  unit  score  ceiling  corrected   kept
+    0      0     0    0.4      0.8        0.5   True
+    1      0     1    0.3      0.5        0.6   True
+    2      0     2    0.1      0.1        NaN  False
     """
+    stack = None
     if isinstance(ceilings, LayerStack):
+        stack = ceilings
         ceilings = noise_ceiling(
             ceilings, runs=runs, n_halves=n_halves, random_state=random_state
         )
@@ -550,7 +570,93 @@ def corrected_scores(
             "with trials as `ceilings`, or pass `runs` to `noise_ceiling`."
         )
     corrected = _correct_layers(unit_scores, ceilings, threshold, "")
-    return Bunch(**corrected, threshold=threshold)
+    if stack is None:
+        arrays = name_arrays(_structure_of(corrected["raw"]))
+    else:
+        arrays = name_arrays_of(stack)
+    scores = CorrectedScores(
+        "",
+        **corrected,
+        threshold=threshold,
+        layer_names=[array.label for array in arrays],
+        unit_names=[array.unit_labels for array in arrays],
+    )
+    scores.conclusion = _conclude(scores)
+    return scores
+
+
+class CorrectedScores(Result):
+    """Result of `corrected_scores`."""
+
+    def _tables(self):
+        return {
+            **super()._tables(),
+            "layers": self._layers,
+            "units": self._units,
+        }
+
+    def _units(self):
+        arrays = {
+            "score": self.raw,
+            "ceiling": self.ceilings,
+            "corrected": self.corrected,
+            "kept": self.kept,
+        }
+        return unit_rows(self.layer_names, self.unit_names) | {
+            name: np.concatenate(_flatten(values)) for name, values in arrays.items()
+        }
+
+    def _row(self):
+        # Of several layers, `n_left_out` is a list.
+        (row,) = super()._row()
+        kept = np.concatenate(_flatten(self.kept))
+        counts = {"n_units": int(kept.sum()), "n_left_out": int((~kept).sum())}
+        conclusion = row.pop("conclusion")
+        return [row | counts | {"conclusion": conclusion}]
+
+    def _layers(self):
+        return [
+            {
+                "layer": layer,
+                **_means(scores[kept], ceilings[kept]),
+                "n_units": int(np.count_nonzero(kept)),
+                "n_left_out": int(np.count_nonzero(~kept)),
+            }
+            for layer, scores, ceilings, kept in zip(
+                self.layer_names,
+                *map(_flatten, (self.raw, self.ceilings, self.kept)),
+                strict=True,
+            )
+        ]
+
+
+def _flatten(nested):
+    """Return the arrays in lists that are nested like the layers."""
+    if isinstance(nested, list):
+        return [array for part in nested for array in _flatten(part)]
+    return [nested]
+
+
+def _structure_of(scores):
+    """Return the structure of the layers of unit scores, which have no names."""
+    layers = scores if isinstance(scores, list) else [scores]
+    return None, tuple(
+        _structure_of(layer) if isinstance(layer, list) else len(layer)
+        for layer in layers
+    )
+
+
+def _conclude(scores):
+    """Say what corrected scores show, and what they do not show."""
+    kept = np.concatenate(_flatten(scores.kept))
+    return (
+        f"Over the {np.count_nonzero(kept)} of {len(kept)} units with a score and a "
+        f"noise ceiling of at least {scores.threshold:g}, the mean score is "
+        f"{scores.raw_mean:.3f}, which is {scores.ratio_of_means:.3f} of the mean "
+        f"ceiling (mean of the ratios {scores.corrected_mean:.3f}). This says nothing "
+        "about the units that are left out, and it does not correct for the noise of "
+        "the side from which they are predicted."
+    )
 
 
 def _is_layered(unit_scores):
@@ -587,8 +693,7 @@ def _correct(scores, ceilings, threshold, where):
     """Correct the scores of one layer."""
     check_unmasked(scores, f"`unit_scores`{where}")
     check_unmasked(ceilings, f"`ceilings`{where}")
-    scores = np.array(scores, dtype=np.float64)
-    ceilings = np.asarray(ceilings, dtype=np.float64)
+    scores, ceilings = (np.array(side, dtype=np.float64) for side in (scores, ceilings))
     if scores.ndim != 1 or scores.shape != ceilings.shape:
         raise ValueError(
             f"`unit_scores`{where} has the shape {scores.shape} and `ceilings` "
@@ -613,9 +718,17 @@ def _correct(scores, ceilings, threshold, where):
     return {
         "raw": scores,
         "corrected": corrected,
+        "ceilings": ceilings,
         "kept": kept,
         "n_left_out": int(np.count_nonzero(~kept)),
-        "raw_mean": _mean(scores[kept]),
-        "corrected_mean": _mean(corrected[kept]),
-        "ratio_of_means": _mean(scores[kept]) / _mean(ceilings[kept]),
+        **_means(scores[kept], ceilings[kept]),
+    }
+
+
+def _means(scores, ceilings):
+    """Return the mean scores of the units of a layer."""
+    return {
+        "raw_mean": _mean(scores),
+        "corrected_mean": _mean(scores / ceilings),
+        "ratio_of_means": _mean(scores) / _mean(ceilings),
     }

@@ -19,7 +19,8 @@ from skmot._units import column_blocks, column_correlations, mean_over_units
 from skmot._utils.results import Result
 from skmot._utils.sklearn import Interval, StrOptions, validate_params
 from skmot._utils.warnings import stacklevel_of_caller
-from skmot.layers.sides import read_pair
+from skmot.layers.names import label_units, name_arrays_of, name_layers, unit_rows
+from skmot.layers.sides import read_pair, read_side
 
 # Below this mean ceiling a warning is raised, because the error of a score is divided
 # by it.
@@ -99,8 +100,10 @@ def noise_corrected_score(
 
     Returns
     -------
-    result : :class:`sklearn.utils.Bunch`
-        Dictionary-like object that prints as a sentence, with the attributes
+    result : Result
+        Dictionary-like object that prints as a sentence. ``result.to_frame()`` is a
+        table with one row, ``to_frame("layers")`` has one row for each layer, and
+        ``to_frame("units")`` one for each unit. The attributes are
 
         score, raw_score : float
             Score with and without correction, averaged over layers. The corrected score
@@ -119,6 +122,14 @@ def noise_corrected_score(
         prediction_reliabilities : list of ndarray of shape (n_units,), or None
             Reliability of each reconstructed unit, NaN if its reconstruction is
             constant. None without `both_sides`.
+        layer_names : list
+            Names of the layers of the scored side, or their numbers, counted from 0.
+        array_names : list
+            Name of the layer of each array. It differs from `layer_names` if layers
+            have layers themselves: a string with the names at all levels, joined by
+            "/".
+        unit_names : list of list
+            Names of the units of each array, or their numbers, counted from 0.
         direction, both_sides, disjoint_trials
             The given values.
 
@@ -216,7 +227,7 @@ def noise_corrected_score(
     data.check_trials(both_sides, disjoint_trials)
     codes = data.runs(runs, disjoint_trials)
     random = check_random_state(random_state)
-    averages, trials = data.reconstructions(both_sides or disjoint_trials)
+    averages, trials, names = data.reconstructions(both_sides or disjoint_trials)
     arrays = [
         _disjoint(average, of_trials, data.scored_rows, codes[0], n_halves, random)
         if disjoint_trials
@@ -225,7 +236,34 @@ def noise_corrected_score(
     ]
     if not both_sides:
         arrays = [array.without_prediction() for array in arrays]
-    return _conclude(averages, arrays, direction, both_sides, disjoint_trials)
+    return _conclude(averages, arrays, names, direction, both_sides, disjoint_trials)
+
+
+class NoiseCorrectedScore(Result):
+    """Result of `noise_corrected_score`."""
+
+    def _tables(self):
+        return {
+            **super()._tables(),
+            "layers": lambda: {
+                "layer": self.layer_names,
+                "score": self.layer_scores,
+                "raw_score": self.raw_layer_scores,
+            },
+            "units": self._units,
+        }
+
+    def _units(self):
+        columns = {
+            "score": self.unit_scores,
+            "ceiling": self.ceilings,
+            "reliability": self.reliabilities,
+        }
+        if self.prediction_reliabilities is not None:
+            columns["prediction_reliability"] = self.prediction_reliabilities
+        return unit_rows(self.array_names, self.unit_names) | {
+            name: np.concatenate(arrays) for name, arrays in columns.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -327,6 +365,8 @@ class _HeldOut:
         trials : list of Reconstruction
             Trials of the scored side and, if asked for, the reconstructions from the
             trials of the other side, which can differ in their number.
+        names : dict
+            Names of layers, arrays and units, as in the result.
 
         Raises
         ------
@@ -339,6 +379,7 @@ class _HeldOut:
         if training is not None:
             training.check(X, y)
         averages = reconstruct(final, self.direction, X, y)
+        names = _name(averages, y if self.direction == "target" else X)
         sides = {"X": self.X, "y": self.y}
         scored, given = self.names
         sides[scored] = self.scored.trials
@@ -360,7 +401,28 @@ class _HeldOut:
                     self.given_rows,
                     f"The reconstruction of {average.where}",
                 )
-        return averages, trials
+        return averages, trials, names
+
+
+def _name(averages, scored):
+    """Return the names of layers, arrays and units of the scored side."""
+    # The name of the argument is "y", since a vector is one unit.
+    stack, _ = read_side(scored, "y")
+    layer_names, labels = name_layers(stack), label_units(name_arrays_of(stack))
+    array_names, unit_names, start = [], [], 0
+    for part in averages:
+        units = slice(start, start + part.recorded.shape[1])
+        start = units.stop
+        of_units = set(labels["layer"][units])
+        # The layers of a layer can be reconstructed as one array.
+        name = of_units.pop() if len(of_units) == 1 else layer_names[part.layer]
+        array_names.append(name)
+        unit_names.append(labels["unit"][units])
+    return {
+        "layer_names": layer_names,
+        "array_names": array_names,
+        "unit_names": unit_names,
+    }
 
 
 def _check_linear(averages, trials, rows, what):
@@ -446,7 +508,7 @@ def _correlations(first, second):
     return np.nan_to_num(column_correlations(first, second))
 
 
-def _conclude(averages, arrays, direction, both_sides, disjoint_trials):
+def _conclude(averages, arrays, names, direction, both_sides, disjoint_trials):
     """Compute the ratios of means, and put them into words."""
     n_layers = averages[-1].layer + 1
     raw, corrected = np.zeros((2, n_layers))
@@ -465,7 +527,7 @@ def _conclude(averages, arrays, direction, both_sides, disjoint_trials):
         if disjoint_trials
         else "would raise it (see `disjoint_trials`)."
     )
-    return Result(
+    return NoiseCorrectedScore(
         f"The score of the {direction} is {raw.mean():.3f}, and {corrected.mean():.3f} "
         f"after correction for the trial noise {what} in these stimuli. This estimates "
         "the score of this fit on responses without that noise; it does not show how "
@@ -478,6 +540,7 @@ def _conclude(averages, arrays, direction, both_sides, disjoint_trials):
         ceilings=[array.ceilings for array in arrays],
         reliabilities=[array.reliabilities for array in arrays],
         prediction_reliabilities=of_prediction if both_sides else None,
+        **names,
         direction=direction,
         both_sides=both_sides,
         disjoint_trials=disjoint_trials,

@@ -3,10 +3,11 @@
 import numpy as np
 from scipy.linalg import schur
 from sklearn.base import clone
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
 from skmot._units import check_some_live, unit_statistics, warn_about_dead_units
 from skmot._utils.orthogonal import random_rotation
+from skmot._utils.results import Result
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers.checks import check_pair
 from skmot.metrics._matching import soft_matching_score
@@ -57,8 +58,10 @@ def rotation_curve(
 
     Returns
     -------
-    curve : :class:`sklearn.utils.Bunch`
-        Dictionary-like object with the attributes
+    curve : Result
+        Dictionary-like object that prints as a sentence. ``curve.to_frame()`` is a
+        table with one row for each alpha, and ``to_frame("rotations")`` has one row for
+        each alpha of each rotation. The attributes are
 
         alphas : ndarray of shape (n_alphas,)
             The given `alphas`.
@@ -67,6 +70,10 @@ def rotation_curve(
         mean, standard_deviation : ndarray of shape (n_alphas,)
             Mean and standard deviation of the scores over rotations. The deviation
             divides by n_rotations - 1. It is NaN for a single rotation.
+        score_name : str
+            Quantity that the scores are, such as "soft matching score".
+        conclusion : str
+            What the curve shows, and what it does not show.
 
     Raises
     ------
@@ -95,8 +102,14 @@ def rotation_curve(
     >>> import numpy as np
     >>> from skmot.metrics import rotation_curve
     >>> X = np.random.default_rng(0).exponential(size=(200, 20))
-    >>> rotation_curve(X, X[:, ::-1], [0, 0.5, 1], random_state=0).mean.round(1)
+    >>> curve = rotation_curve(X, X[:, ::-1], [0, 0.5, 1], random_state=0)
+    >>> curve.mean.round(1)
     array([1. , 0.6, 0.4])
+    >>> print(curve)  # doctest: +NORMALIZE_WHITESPACE
+    The soft matching score is 1.00 at alpha = 0 and 0.41 at alpha = 1, on average over
+    10 rotation(s). A fall says that the two populations share the tuning of single
+    units. Whether it is more than chance is a question for
+    `permutation_control(control='basis')`.
     """
     X, y = check_pair(X, y, names=("X", "y"))
     alphas = np.asarray(alphas, dtype=np.float64)
@@ -104,7 +117,7 @@ def rotation_curve(
         raise ValueError(f"`alphas` must be finite numbers, one or more; got {alphas}.")
     if n_rotations < 1:
         raise ValueError(f"`n_rotations` must be at least 1; got {n_rotations}.")
-    compare = _comparison(score, held_out)
+    compare, score_name = _comparison(score, held_out)
     # Dead units are left out: a rotation would mix the tuning of other units into them.
     statistics, target_statistics = unit_statistics(X), unit_statistics(y)
     live, target_live = statistics.live, target_statistics.live
@@ -144,18 +157,58 @@ def rotation_curve(
     deviation = np.full(len(alphas), np.nan)
     if n_rotations > 1:
         deviation = scores.std(axis=0, ddof=1)
-    return Bunch(
+    means = scores.mean(axis=0)
+    return RotationCurve(
+        _conclude(score_name, alphas, means, n_rotations),
         alphas=alphas,
         scores=scores,
-        mean=scores.mean(axis=0),
+        mean=means,
         standard_deviation=deviation,
+        score_name=score_name,
+    )
+
+
+class RotationCurve(Result):
+    """Result of `rotation_curve`."""
+
+    def _tables(self):
+        return {
+            "curve": lambda: {
+                "alpha": self.alphas,
+                "mean": self.mean,
+                "standard_deviation": self.standard_deviation,
+            },
+            "rotations": self._rotations,
+        }
+
+    def _rotations(self):
+        n_rotations, n_alphas = self.scores.shape
+        return {
+            "rotation": np.repeat(np.arange(n_rotations), n_alphas),
+            "alpha": np.tile(self.alphas, n_rotations),
+            "score": self.scores.ravel(),
+        }
+
+
+def _conclude(score_name, alphas, means, n_rotations):
+    """Say what the curve shows, and what it does not show."""
+    ends = dict.fromkeys((np.argmin(alphas), np.argmax(alphas)))
+    values = " and ".join(
+        f"{means[end]:z.2f} at alpha = {alphas[end]:g}" for end in ends
+    )
+    return (
+        f"The {score_name} is {values}, on average over {n_rotations} rotation(s). A "
+        "fall says that the two populations share the tuning of single units. Whether "
+        "it is more than chance is a question for "
+        "`permutation_control(control='basis')`."
     )
 
 
 def _comparison(score, held_out):
-    """Return the function that computes one score.
+    """Return the function that computes one score, and its name.
 
-    It takes a pair of arrays, or with `held_out` a training and a held-out pair.
+    The function takes a pair of arrays, or with `held_out` a training and a held-out
+    pair.
     """
     if held_out is None:
         score = soft_matching_score if score is None else score
@@ -164,14 +217,20 @@ def _comparison(score, held_out):
                 f"`score` must be a function of two arrays; got {score!r}. To fit and "
                 "score an estimator, give `held_out`."
             )
-        return lambda pair: score(*pair)
+        name = getattr(score, "__name__", type(score).__name__)
+        return lambda pair: score(*pair), name.replace("_", " ")
     if not hasattr(score, "fit"):
         raise TypeError(
             "With `held_out`, `score` must be an estimator, such as `SoftMatching()`; "
             f"got {score!r}."
         )
     method = "matching_score" if hasattr(score, "matching_score") else "score"
-    return lambda train, test: getattr(clone(score).fit(*train), method)(*test)
+
+    def compare(train, test):
+        return getattr(clone(score).fit(*train), method)(*test)
+
+    name = f"held-out {method.replace('_', ' ')} of {type(score).__name__}"
+    return compare, name
 
 
 def rotation_powers(rotation):

@@ -16,8 +16,11 @@ from sklearn.utils import check_random_state
 from skmot._scores import DIRECTIONS, layer_scores, reconstruct, unwrap
 from skmot._units import unit_columns
 from skmot._utils.parallel import run_in_parallel
+from skmot._utils.progress import function_task
 from skmot._utils.sklearn import Interval, validate_params
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
+from skmot.layers.names import name_arrays_of
+from skmot.layers.sides import read_side
 from skmot.layers.splits import make_splits, read_groups, repeated_groups
 from skmot.metrics import hierarchy_score
 from skmot.model_selection.comparison import Comparison
@@ -70,6 +73,7 @@ def compare(
     n_bootstrap=1000,
     random_state=None,
     verbose=True,
+    callbacks=None,
 ):
     """Fit every method to every pair of networks, with the same splits of the stimuli.
 
@@ -115,6 +119,11 @@ def compare(
     verbose : bool, default=True
         Whether to print the number of fits before the comparison starts, and an
         estimate of the remaining time after the first fit of each method.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress, one task for each fit:
+        for instance :class:`sklearn.callback.ProgressBar`, which needs
+        ``pip install 'skmot[progress]'``.
+        Methods that share a fit are one task. `verbose` prints in addition.
 
     Returns
     -------
@@ -211,7 +220,7 @@ def compare(
         by_fit.setdefault(fit, []).append(task)
     calls = list(by_fit.values())
 
-    def run(chosen, n_jobs, resamples):
+    def run(chosen, n_jobs, resamples, task):
         found = run_in_parallel(
             _fit_and_score,
             (
@@ -229,6 +238,7 @@ def compare(
             ),
             n_jobs,
             in_threads=False,
+            tasks=task.parts("; ".join(map(str, together)) for together in chosen),
         )
         return [result for _, results, _ in found for result in results]
 
@@ -242,10 +252,13 @@ def compare(
             f"= {len(tasks)} fits{said}",
             flush=True,
         )
-    with closing(LayerCache()) as cache:
+    with (
+        function_task("compare", callbacks, len(calls)) as task,
+        closing(LayerCache()) as cache,
+    ):
         resamples = [Resamples(counts[:, test], cache) for _, test in splits]
         started = time.perf_counter()
-        results = run(calls[:n_first], None, resamples)
+        results = run(calls[:n_first], None, resamples, task)
         seconds = time.perf_counter() - started
         rest = calls[n_first:]
         if verbose:
@@ -255,7 +268,7 @@ def compare(
                 f"{expected:.2g} s more, if other pairs are as large.",
                 flush=True,
             )
-        results += run(rest, n_jobs, resamples)
+        results += run(rest, n_jobs, resamples, task)
     of_task = {result.task: result for result in results}
     results = [of_task[task] for task in tasks]
     # repeat_warnings, compare, scikit-learn's wrapper, the caller.
@@ -364,11 +377,13 @@ def _fit_and_score(tasks, methods, source, target, split, directions, keep, resa
                     f"scored in directions={tuple(directions)}: add 'target', or leave "
                     "the method out."
                 )
-            results.append(_collect(task, fitted, scored, seconds, keep, log))
+            sides = dict(zip(("source", "target"), held_out, strict=True))
+            kept = _keep(keep, fitted, scored, sides)
+            results.append(_collect(task, kept, scored, seconds, log))
     return results
 
 
-def _collect(task, fitted, scored, seconds, keep, log):
+def _collect(task, kept, scored, seconds, log):
     """Return the result of one task."""
     rows = [
         {
@@ -392,7 +407,7 @@ def _collect(task, fitted, scored, seconds, keep, log):
         "target": task.target,
         "method": task.method,
         "split": task.split,
-        **_keep(keep, fitted, scored),
+        **kept,
     }
     resampled = [part for part in scored if part.resampled is not None]
     return _Result(
@@ -405,19 +420,63 @@ def _collect(task, fitted, scored, seconds, keep, log):
     )
 
 
-def _keep(keep, fitted, scored):
-    """Return what is kept of a fitted estimator and its scores."""
+def _keep(keep, fitted, scored, held_out):
+    """Return what is kept of a fitted estimator and its scores.
+
+    Parameters
+    ----------
+    keep : sequence of str
+        What to keep.
+    fitted : estimator
+        Fitted estimator, as `unwrap` returns it.
+    scored : list of _Scored
+        Its scores.
+    held_out : dict of LayerStack
+        Held-out rows of "source" and "target", as `unwrap` returns them.
+
+    Returns
+    -------
+    kept : dict
+        Entries of `Comparison.kept`.
+    """
     kept = {}
     if "couplings" in keep:
         for side in ("coupling", "inverse_coupling"):
             kept[side] = getattr(fitted, f"{side}_", None)
+        kept |= _names_of_layers(fitted)
     if "hierarchy_scores" in keep:
         kept |= _hierarchy_scores(fitted)
     if "unit_scores" in keep:
-        kept["unit_scores"] = {
-            part.direction: part.unit_scores for part in scored if part.unit_scores
+        predicted = [part for part in scored if part.unit_scores]
+        kept["unit_scores"] = {part.direction: part.unit_scores for part in predicted}
+        kept["unit_names"] = {
+            part.direction: _names_of_units(held_out[part.direction])
+            for part in predicted
         }
     return kept
+
+
+def _names_of_layers(fitted):
+    """Return the names of the layers that are coupled, None if none are."""
+    names = {"source_layers": None, "target_layers": None}
+    if isinstance(fitted, LayerCoupler):
+        shape = fitted.coupling_.shape
+        for side, n_layers in zip(("source", "target"), shape, strict=True):
+            names[f"{side}_layers"] = list(
+                getattr(fitted, f"{side}_names_") or range(n_layers)
+            )
+    return names
+
+
+def _names_of_units(side):
+    """Return the names of the units of each layer, None for layers without names."""
+    names = {}
+    for array in name_arrays_of(read_side(side, "the scored side")[0]):
+        names.setdefault(array.path[0], []).append(array.unit_names)
+    return [
+        None if None in of_layer else list(itertools.chain(*of_layer))
+        for of_layer in names.values()
+    ]
 
 
 def _hierarchy_scores(fitted):

@@ -3,24 +3,17 @@
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from skmot._utils.array_api import to_numpy
+from skmot._utils.frames import choose_table
 from skmot._utils.warnings import stacklevel_of_caller
+from skmot.layers.names import pair_columns
 from skmot.model_selection.differences import Differences, holm
 from skmot.model_selection.over_networks import mean_over_networks
 
-COLUMNS = (
-    "source",
-    "target",
-    "method",
-    "direction",
-    "split",
-    "layer",
-    "score",
-    "n_units",
-    "seconds",
-)
 PAIR_COLUMNS = ("source", "target", "method", "direction")
 # Units are the same if what tells them apart, a number around 1, is as close as this.
 _ALIKE = 1e-5
@@ -28,6 +21,7 @@ _ALIKE = 1e-5
 _ROUNDING = 1e-12
 _OVER = ("networks", "stimuli")
 _CORRECTIONS = ("holm", None)
+_HIERARCHY_SCORES = ("hierarchy_score", "adjusted_hierarchy_score")
 # Entries of a row that need the variance over stimuli.
 _NEED_STIMULI = ("low", "high", "p_value", "standard_error", "detectable")
 
@@ -55,13 +49,17 @@ class Comparison:
         the keys "source", "target", "method", "split" and
 
         - for "couplings": "coupling" and "inverse_coupling", the fitted `coupling_` and
-          `inverse_coupling_`, None for methods without them;
+          `inverse_coupling_`, None for methods without them, and "source_layers" and
+          "target_layers", the names of the layers or their numbers, None for methods
+          that do not couple layers;
         - for "hierarchy_scores": "hierarchy_score" and "adjusted_hierarchy_score" of
           `coupling_`, NaN for methods without a layer coupling; the adjusted one is NaN
           also if a network has one layer;
         - for "unit_scores": "unit_scores", a dict with a list for each direction. It
           has one array per layer with the held-out correlation of each unit, NaN for
-          units that are constant in the held-out rows.
+          units that are constant in the held-out rows; and "unit_names", a dict with a
+          list for each direction. It has one list of names per layer, None for layers
+          whose units have no names.
 
     See Also
     --------
@@ -121,17 +119,67 @@ class Comparison:
             kept += part.kept
         return Comparison(rows, kept, facts)
 
-    def to_frame(self):
-        """Return the rows as a table.
+    def to_frame(self, table="scores"):
+        """Return the scores, or what was kept, as a table.
+
+        Parameters
+        ----------
+        table : str, default="scores"
+            - "scores": the keys of :attr:`rows` as columns;
+            - "couplings": one row for each pair of layers that a method couples in a
+              split, with the columns "source", "target", "method", "split",
+              "source_layer", "target_layer", "coupling" and "inverse_coupling";
+            - "hierarchy_scores": one row for each split, with the columns "source",
+              "target", "method", "split", "hierarchy_score" and
+              "adjusted_hierarchy_score";
+            - "unit_scores": one row for each unit in each split, with the columns
+              "source", "target", "method", "direction", "split", "layer", "unit" and
+              "score".
+
+            All but "scores" need the same word in `keep` of :func:`compare`.
 
         Returns
         -------
         frame : pandas.DataFrame
-            Table with the keys of :attr:`rows` as columns.
-        """
-        import pandas as pd
+            Table.
 
-        return pd.DataFrame(self.rows, columns=COLUMNS)
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install 'skmot[data]'``.
+        ValueError
+            If the comparison has no such table.
+        """
+        tables = {"scores": lambda: self.rows}
+        kept = set().union(*self.kept)
+        for name, key, make in (
+            ("couplings", "coupling", _couplings),
+            ("hierarchy_scores", "hierarchy_score", _hierarchy_scores),
+            ("unit_scores", "unit_scores", self._unit_scores),
+        ):
+            if key in kept:
+                tables[name] = partial(make, self.kept)
+        return choose_table(tables, table)
+
+    def _unit_scores(self, kept):
+        """Return one row for each unit in each split."""
+        layers = {}
+        for row in self.rows:
+            fit = (*(row[column] for column in PAIR_COLUMNS), row["split"])
+            layers.setdefault(fit, []).append(row["layer"])
+        blocks = []
+        for fit in kept:
+            for direction, scores in fit.get("unit_scores", {}).items():
+                pair = {column: fit[column] for column in PAIR_COLUMNS[:3]}
+                pair |= {"direction": direction, "split": fit["split"]}
+                names = fit["unit_names"][direction]
+                for layer, units, of_layer in zip(
+                    layers[tuple(pair.values())], names, scores, strict=True
+                ):
+                    units = range(len(of_layer)) if units is None else units
+                    columns = {"unit": units, "score": of_layer.tolist()}
+                    blocks.append(({**pair, "layer": layer}, columns))
+        return _join_blocks(blocks)
 
     def summary(self, by=PAIR_COLUMNS):
         """Compute the mean and standard deviation of scores over splits.
@@ -431,6 +479,52 @@ class Comparison:
             UserWarning,
             stacklevel=stacklevel_of_caller(),
         )
+
+
+def _couplings(kept):
+    """Return one row for each pair of layers that are coupled in a split."""
+    blocks = []
+    for fit in kept:
+        if fit.get("source_layers") is not None:
+            columns = pair_columns(
+                fit["source_layers"],
+                fit["target_layers"],
+                coupling=to_numpy(fit["coupling"]),
+                inverse_coupling=to_numpy(fit["inverse_coupling"]),
+            )
+            blocks.append((_name_fit(fit), columns))
+    return _join_blocks(blocks)
+
+
+def _hierarchy_scores(kept):
+    """Return one row for each split."""
+    return [
+        {**_name_fit(fit), **{name: fit[name] for name in _HIERARCHY_SCORES}}
+        for fit in kept
+        if _HIERARCHY_SCORES[0] in fit
+    ]
+
+
+def _name_fit(fit):
+    return {name: fit[name] for name in ("source", "target", "method", "split")}
+
+
+def _join_blocks(blocks):
+    """Return the columns of blocks of rows, one below the other.
+
+    Parameters
+    ----------
+    blocks : list of tuple of two dict
+        Values that all rows of a block have, and columns that differ between rows.
+    """
+    joined = {}
+    for fixed, columns in blocks:
+        n_rows = len(next(iter(columns.values())))
+        for name, value in fixed.items():
+            joined.setdefault(name, []).extend([value] * n_rows)
+        for name, values in columns.items():
+            joined.setdefault(name, []).extend(values)
+    return joined
 
 
 def _say_pairs(keys):

@@ -31,17 +31,25 @@ def rotate_sources(task, scale):
     """
     scales = SCALES if scale == "both" else (scale,)
     rotations = _Rotations(task)
-    scores = task.refitted_scores()
-    before = {
-        name: scores if name == "raw" else task.refitted_scores(rotations.standardized)
-        for name in scales
-    }
+    # The scores of raw units are always computed.
+    n_scales = len({"raw", *scales})
+    with task.of_given_rows(n_scales * len(task.splits)) as given:
+        scores = given.refitted_scores()
+        before = {
+            name: (
+                scores
+                if name == "raw"
+                else given.refitted_scores(rotations.standardized)
+            )
+            for name in scales
+        }
     found = task.for_each(
         _scores_of_rotation,
         (
             (rotations, scales, rotations.next_state())
             for _ in range(task.n_permutations)
         ),
+        task.n_permutations,
     )
     null_scores = dict(zip(scales, zip(*found, strict=True), strict=True))
     by_scale = {

@@ -95,17 +95,24 @@ class _Decision:
     remark: str = ""
 
 
+def count_pilot_fits(splits, options, n_pilot):
+    """Return the number of refits of all splits that `permute_held_out` does."""
+    return 0 if are_splits_independent(splits, options.codes) else n_pilot
+
+
 def permute_held_out(task, options, n_pilot):
     """Permute the held-out rows of each split, whose fit is kept."""
     # Invalid options raise an error before the fits, which can take long.
     permutations = [options.permutations(test) for _, test in task.splits]
     options.warn_about_near_rows(task.splits)
     scores, null_scores = [], []
-    for allowed, (fitted, *held_out) in zip(permutations, task.fits(), strict=True):
-        orders = allowed.sample(task.n_permutations, task.random)
-        parts = reconstruct_held_out(fitted, task.direction, *held_out)
-        scores.append(layer_scores(parts).mean())
-        null_scores.append(_permuted_scores(parts, orders))
+    with task.of_given_rows(len(task.splits)) as given:
+        fits = given.fits()
+        for allowed, (fitted, *held_out) in zip(permutations, fits, strict=True):
+            orders = allowed.sample(task.n_permutations, task.random)
+            parts = reconstruct_held_out(fitted, task.direction, *held_out)
+            scores.append(layer_scores(parts).mean())
+            null_scores.append(_permuted_scores(parts, orders))
     found = np.array(scores), np.array(null_scores)
     n_distinct = [allowed.n_distinct for allowed in permutations]
     if are_splits_independent(task.splits, options.codes):
@@ -231,7 +238,8 @@ def _permuted_scores(parts, orders):
 def permute_and_refit(task, options):
     """Permute all rows before they are split, and fit again."""
     permutations = options.permutations(np.arange(len(task.y)))
-    scores = task.refitted_scores()
+    with task.of_given_rows(len(task.splits)) as given:
+        scores = given.refitted_scores()
     null_scores = _refitted_scores(task, permutations, task.n_permutations).mean(axis=1)
     return _refitted_outcome(
         task,
@@ -248,9 +256,10 @@ def permute_and_refit(task, options):
 def permute_and_refit_costs(task, options):
     """Permute all rows and fit them again, without splits, for the cost of the fit."""
     permutations = options.permutations(np.arange(len(task.y)))
-    score = -task.fitted_cost()
+    with task.part("given rows"):
+        score = -task.fitted_cost()
     orders = permutations.sample(task.n_permutations, task.random)
-    null_scores = task.for_each(_negative_cost_of_order, orders)
+    null_scores = task.for_each(_negative_cost_of_order, orders, len(orders))
     return _refitted_outcome(
         task,
         options,
@@ -283,7 +292,7 @@ def _refitted_outcome(
 
 def _refitted_scores(task, permutations, n):
     """Return the scores of fits to permuted rows, of shape (n, n_splits)."""
-    scores = task.for_each(_scores_of_order, permutations.sample(n, task.random))
+    scores = task.for_each(_scores_of_order, permutations.sample(n, task.random), n)
     return np.array(scores).reshape(n, len(task.splits))
 
 

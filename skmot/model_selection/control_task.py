@@ -1,12 +1,14 @@
 """What the permutation controls share: fits on the splits, and what they return."""
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import clone
 
 from skmot._scores import layer_scores, reconstruct_held_out, unwrap
-from skmot._utils.parallel import run_in_parallel
+from skmot._utils.parallel import run_in_order
+from skmot._utils.progress import Task
 from skmot._utils.warnings import recorded_warnings
 from skmot.layers import LayerStack
 
@@ -43,6 +45,9 @@ class ControlTask:
         Number of null scores to compute in parallel.
     log : list
         Warnings of the fits, which are raised at the end.
+    progress : Task or None
+        Task of the fits for callbacks, each of which is a part: the whole control, or
+        the fits to the given rows. None in a worker.
     """
 
     estimator: object
@@ -54,6 +59,25 @@ class ControlTask:
     random: np.random.RandomState
     n_jobs: int | None = None
     log: list = field(default_factory=list)
+    progress: Task | None = None
+
+    @contextmanager
+    def of_given_rows(self, n_fits):
+        """Provide this task, with the fits to the given rows as one part of it.
+
+        Parameters
+        ----------
+        n_fits : int
+            Number of fits to the given rows.
+        """
+        with self.progress.new_part("given rows", n_fits).running() as part:
+            yield replace(self, progress=part)
+
+    def part(self, name):
+        """Begin and end the part of a fit, except in a worker."""
+        if self.progress is None:
+            return nullcontext()
+        return self.progress.new_part(name).running()
 
     def fits(self, source=None, y=None):
         """Yield the fitted estimator and the held-out rows of X and y of each split.
@@ -67,10 +91,11 @@ class ControlTask:
             Target to use in place of y.
         """
         y = self.y if y is None else y
-        for train, test in self.splits:
-            X = self.X if source is None else source(train)
-            with recorded_warnings(self.log):
-                fitted = clone(self.estimator).fit(X[train], y[train])
+        for number, (train, test) in enumerate(self.splits):
+            with self.part(f"split {number}"):
+                X = self.X if source is None else source(train)
+                with recorded_warnings(self.log):
+                    fitted = clone(self.estimator).fit(X[train], y[train])
             self._check_fitted(fitted)
             yield fitted, X[test], y[test]
 
@@ -97,7 +122,7 @@ class ControlTask:
             )
         return float(fitted.cost_)
 
-    def for_each(self, function, arguments):
+    def for_each(self, function, arguments, n_calls):
         """Call a function of this task for each permutation, in parallel.
 
         Parameters
@@ -107,19 +132,24 @@ class ControlTask:
             argument, and must not use the random numbers of the task.
         arguments : iterable
             Second argument of each call.
+        n_calls : int
+            Number of calls.
 
         Returns
         -------
         results : list
             Return values, which do not depend on the number of jobs.
         """
-        # The warnings so far are not sent to the workers.
-        task = replace(self, log=[])
-        found = run_in_parallel(
+        # The warnings so far, and the callbacks, are not sent to the workers.
+        task = replace(self, log=[], progress=None)
+        found = run_in_order(
             _call,
             ((function, task, argument) for argument in arguments),
             self.n_jobs,
             in_threads=False,
+            tasks=self.progress.parts(
+                f"permutation {number}" for number in range(n_calls)
+            ),
         )
         results = []
         for _, (result, log), further_log in found:

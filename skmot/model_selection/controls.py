@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skmot._scores import DIRECTIONS
-from skmot._utils.results import Result
+from skmot._utils.progress import function_task
+from skmot._utils.results import Result, numbered_rows
 from skmot._utils.sklearn import (
     HasMethods,
     Interval,
@@ -29,6 +30,7 @@ from skmot.model_selection.control_basis import SCALES, rotate_sources
 from skmot.model_selection.control_layers import permute_layers
 from skmot.model_selection.control_stimuli import (
     RowOptions,
+    count_pilot_fits,
     permute_and_refit,
     permute_and_refit_costs,
     permute_held_out,
@@ -36,7 +38,7 @@ from skmot.model_selection.control_stimuli import (
 from skmot.model_selection.control_task import ControlTask
 from skmot.model_selection.permutations import read_runs
 
-CONTROLS = ("layers", "stimuli", "basis")
+CONTROLS = ("stimuli", "layers", "basis")
 # The conclusion calls p-values up to this level significant. A warning is raised if the
 # smallest possible p-value is above it.
 _USUAL_LEVEL = 0.05
@@ -78,8 +80,8 @@ def permutation_control(
     X,
     y,
     *,
-    control,
-    cv=None,
+    control="stimuli",
+    cv=5,
     statistic="score",
     groups=None,
     blocks=None,
@@ -91,6 +93,7 @@ def permutation_control(
     random_state=None,
     direction="target",
     n_jobs=None,
+    callbacks=None,
 ):
     """Test a score against scores after permuting one aspect of the data.
 
@@ -111,7 +114,7 @@ def permutation_control(
         transformed target.
     X, y : LayerStack, list, dict, DataFrame or array-like
         Source and target layers over the same stimuli.
-    control : {"layers", "stimuli", "basis"}
+    control : {"stimuli", "layers", "basis"}, default="stimuli"
         Aspect to randomise.
 
         - "stimuli": the correspondence of rows of the source and the target. The
@@ -127,7 +130,7 @@ def permutation_control(
           rotation sampled uniformly from SO(N), and the estimator is refitted, as
           `scale` says. Units that are constant over the training rows of a split are
           not rotated.
-    cv : int, splitter or iterable of (train, test), default=None
+    cv : int, splitter or iterable of (train, test), default=5
         Splits, as in scikit-learn; None means five folds. If `groups` are given, an int
         means :class:`StimulusKFold`. It is not used by `statistic="cost"`, which has no
         splits.
@@ -177,11 +180,20 @@ def permutation_control(
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. Fits within a
         parallel one use one job, whatever the `n_jobs` of the estimator. The result
         does not depend on it.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress: for instance
+        :class:`sklearn.callback.ProgressBar`, which needs
+        ``pip install 'skmot[progress]'``. The fits to the given rows are one task, with
+        a part for each split, and so is each permutation that is refitted. For "layers"
+        there is one task for each split.
 
     Returns
     -------
-    result : :class:`sklearn.utils.Bunch`
-        Dictionary-like object, which prints as its conclusion, with the attributes
+    result : Result
+        Dictionary-like object, which prints as its conclusion. ``result.to_frame()`` is
+        a table with one row, ``to_frame("splits")`` and ``to_frame("permutations")``
+        have the score of each split and each null score, and ``to_frame("scales")`` of
+        "basis" has `by_scale`. The attributes are
 
         conclusion : str
             What the p-value shows, and what it does not show.
@@ -330,7 +342,7 @@ def permutation_control(
     >>> y = X[:, ::-1] + rng.normal(size=(60, 8))
     >>> cv = ShuffleSplit(1, test_size=0.3, random_state=0)
     >>> result = permutation_control(
-    ...     SoftMatching(), X, y, control="stimuli", cv=cv, random_state=0
+    ...     SoftMatching(), X, y, cv=cv, random_state=0
     ... )
     >>> round(result.score, 1), result.p_value
     (0.7, 0.001)
@@ -345,13 +357,19 @@ def permutation_control(
     ...     SoftMatching(),
     ...     X,
     ...     y,
-    ...     control="stimuli",
     ...     statistic="cost",
     ...     n_permutations=99,
     ...     random_state=0,
     ... )
     >>> result.p_value
     0.01
+
+    Results of several tests make a table:
+
+    >>> frame = result.to_frame()
+    >>> frame[["control", "statistic", "p_value"]]
+       control statistic  p_value
+    0  stimuli      cost     0.01
     """
     _check_options(control, statistic, groups, blocks, runs, refit, scale, direction)
     X, y, *_ = read_pair(X, y)
@@ -361,31 +379,39 @@ def permutation_control(
     options = RowOptions(
         codes, blocks, None if runs is None else read_runs(runs, len(X))
     )
-    task = ControlTask(
-        estimator,
-        X,
-        y,
-        direction,
-        [] if statistic == "cost" else make_splits(cv, len(X), codes, groups),
-        n_permutations,
-        check_random_state(random_state),
-        n_jobs,
-    )
+    splits = [] if statistic == "cost" else make_splits(cv, len(X), codes, groups)
+    n_tasks = 1 + n_permutations
     if control == "layers":
-        outcome = permute_layers(task)
-    elif control == "basis":
-        outcome = rotate_sources(task, scale)
-    elif statistic == "cost":
-        outcome = permute_and_refit_costs(task, options)
-    elif refit:
-        outcome = permute_and_refit(task, options)
-    else:
-        outcome = permute_held_out(task, options, n_pilot)
+        n_tasks = len(splits)
+    elif control == "stimuli" and statistic == "score" and not refit:
+        n_tasks = 1 + count_pilot_fits(splits, options, n_pilot)
+    with function_task("permutation_control", callbacks, n_tasks) as progress:
+        task = ControlTask(
+            estimator,
+            X,
+            y,
+            direction,
+            splits,
+            n_permutations,
+            check_random_state(random_state),
+            n_jobs,
+            progress=progress,
+        )
+        if control == "layers":
+            outcome = permute_layers(task)
+        elif control == "basis":
+            outcome = rotate_sources(task, scale)
+        elif statistic == "cost":
+            outcome = permute_and_refit_costs(task, options)
+        elif refit:
+            outcome = permute_and_refit(task, options)
+        else:
+            outcome = permute_held_out(task, options, n_pilot)
     # `read_pair` has warned if the row numbers of the given data differ.
     log = [entry for entry in task.log if entry[0] is not RowNumberWarning]
     repeat_warnings(log, stacklevel=1 + stacklevel_of_caller())
     _warn_about_large_p(outcome, control, n_permutations, is_grouped=codes is not None)
-    return Result(
+    return ControlResult(
         _conclude(outcome, statistic),
         scores=outcome.scores,
         score=float(outcome.scores.mean()),
@@ -399,6 +425,25 @@ def permutation_control(
         direction=direction,
         **{**_NOT_COMPUTED, **outcome.values},
     )
+
+
+class ControlResult(Result):
+    """Result of a permutation control."""
+
+    def _tables(self):
+        tables = {
+            **super()._tables(),
+            "splits": lambda: numbered_rows("split", score=self.scores),
+            "permutations": lambda: numbered_rows(
+                "permutation", score=self.null_scores
+            ),
+        }
+        if self.by_scale is not None:
+            tables["scales"] = lambda: [
+                {"scale": name, "score": part.score, "p_value": part.p_value}
+                for name, part in self.by_scale.items()
+            ]
+        return tables
 
 
 def _check_options(control, statistic, groups, blocks, runs, refit, scale, direction):

@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 
+from skmot._utils.frames import import_pandas
 from skmot.model_selection.over_networks import say_sample
 
 # Characters in a printed line.
@@ -51,10 +52,13 @@ class Differences(list):
         -------
         frame : pandas.DataFrame
             Table with one row for each dict.
-        """
-        import pandas as pd
 
-        return pd.DataFrame(list(self))
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install 'skmot[data]'``.
+        """
+        return import_pandas().DataFrame(list(self))
 
 
 _SHOWN = {

@@ -11,11 +11,13 @@ from sklearn.utils import check_random_state
 
 from skmot._scores import unwrap
 from skmot._utils.array_api import to_numpy
-from skmot._utils.parallel import run_in_parallel
-from skmot._utils.results import Result
+from skmot._utils.parallel import run_in_order
+from skmot._utils.progress import function_task
+from skmot._utils.results import Result, numbered_rows
 from skmot._utils.sklearn import HasMethods, Interval, StrOptions, validate_params
 from skmot._utils.warnings import repeat_warnings, stacklevel_of_caller
 from skmot.exceptions import RowNumberWarning
+from skmot.layers.names import pair_columns
 from skmot.layers.sides import read_pair
 from skmot.layers.splits import read_groups, repeated_groups
 from skmot.metrics._hierarchy import depth_distances, relative_depths, score_weights
@@ -70,6 +72,7 @@ def hierarchy_test(
     blocks=None,
     random_state=None,
     n_jobs=None,
+    callbacks=None,
 ):
     """Test whether the similarity of layers falls with their difference in depth.
 
@@ -109,17 +112,23 @@ def hierarchy_test(
         Number of permutations to fit in parallel, see the `scikit-learn glossary
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. Results do not
         depend on it.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress, one task for each fit:
+        for instance :class:`sklearn.callback.ProgressBar`, which needs
+        ``pip install 'skmot[progress]'``.
 
     Returns
     -------
     result : Result
-        Dictionary-like object that prints its conclusion, with the attributes
+        Dictionary-like object that prints its conclusion. ``result.to_frame()`` is a
+        table with one row, ``to_frame("layers")`` has one row for each pair of layers,
+        and ``to_frame("permutations")`` one for each null slope. The attributes are
 
         p_value : float
             Largest of the four p-values below.
         p_stimuli : float
             Share of row permutations, the observed order included, whose slope is at
-            least `slope`.
+            least `smoothed_slope`.
         p_layers, p_layers_centred : float
             Share of orders of the layers, the observed order included, that follow
             depth at least as closely: by the differences in depth, and by their
@@ -134,6 +143,10 @@ def hierarchy_test(
             depth. Positive if layers of similar depth are more alike.
         `slope_` : float
             Same as `slope`, named like a learned attribute.
+        smoothed_slope : float
+            Slope of the given rows with the smoothed spread of Notes, with which
+            `null_slopes` are compared. It differs from `slope` only if some pairs of
+            layers are hardly more alike than by chance.
         null_slopes : ndarray of shape (n_permutations,)
             Slopes of the fits to permuted targets, with the smoothed spread of Notes.
         hierarchy, adjusted_hierarchy : float
@@ -155,6 +168,9 @@ def hierarchy_test(
             tested.
         depth_distances : ndarray of shape (n_source_layers, n_target_layers)
             Difference in relative depth of each pair of layers.
+        source_names, target_names : list
+            Names of the layers, or their numbers, counted from 0, if they have no
+            names.
         null_hypothesis : str
             Null hypothesis that a small p-value rejects.
         conclusion : str
@@ -277,13 +293,17 @@ def hierarchy_test(
     orders = permutations.sample(n_permutations, random)
 
     # Errors about the estimator and the layers are raised before the many fits.
-    log = []
-    ((_, (costs, coupling, strategy), first_log),) = run_in_parallel(
-        _fit_layers, [(estimator, X, y, None)], n_jobs=None, in_threads=False
-    )
-    distances = _read_depths(depths, costs.shape)
-    centred = _centre_twice(distances)
-    null_costs, log = _fit_permuted(estimator, X, y, orders, n_jobs)
+    with function_task("hierarchy_test", callbacks, 1 + n_permutations) as task:
+        ((_, (costs, coupling, strategy, names), first_log),) = run_in_order(
+            _fit_layers,
+            [(estimator, X, y, None)],
+            n_jobs=None,
+            in_threads=False,
+            tasks=task.parts(["given rows"]),
+        )
+        distances = _read_depths(depths, costs.shape)
+        centred = _centre_twice(distances)
+        null_costs, log = _fit_permuted(estimator, X, y, orders, n_jobs, task)
     # repeat_warnings, hierarchy_test, scikit-learn's wrapper, the caller.
     repeat_warnings(first_log + log, stacklevel=4)
 
@@ -313,7 +333,7 @@ def hierarchy_test(
     _warn_about_smallest(smallest_p, n_row_orders, n_permutations, costs.shape)
     _warn_about_result(clipped_share, permutations.movable_share, codes, strategy)
     slope = float(slope)
-    return Result(
+    return HierarchyResult(
         _conclude(p_value, smallest_p, slope),
         p_value=p_value,
         p_stimuli=p_stimuli,
@@ -323,6 +343,7 @@ def hierarchy_test(
         smallest_p=smallest_p,
         slope=slope,
         slope_=slope,
+        smoothed_slope=float(slopes[0]),
         null_slopes=slopes[1:],
         hierarchy=_hierarchy(coupling, distances, adjusted=False),
         adjusted_hierarchy=_hierarchy(coupling, distances, adjusted=True),
@@ -333,12 +354,35 @@ def hierarchy_test(
         chance_sd=spread,
         log_dissimilarities=logarithms,
         depth_distances=distances,
+        source_names=names[0],
+        target_names=names[1],
         null_hypothesis=(
             f"{say_permuted(codes, blocks).capitalize()} of the source are unrelated "
             "to those of the target, or layers are related but exchangeable: any layer "
             "could be at any depth."
         ),
     )
+
+
+class HierarchyResult(Result):
+    """Result of a hierarchy test."""
+
+    def _tables(self):
+        return {
+            **super()._tables(),
+            "layers": lambda: pair_columns(
+                self.source_names,
+                self.target_names,
+                layer_cost=self.layer_costs,
+                chance_cost=self.chance_costs,
+                chance_sd=self.chance_sd,
+                log_dissimilarity=self.log_dissimilarities,
+                depth_distance=self.depth_distances,
+            ),
+            "permutations": lambda: numbered_rows(
+                "permutation", slope=self.null_slopes
+            ),
+        }
 
 
 # -- fits ----------------------------------------------------------------------------
@@ -355,6 +399,8 @@ def _fit_layers(estimator, X, y, order):
         Layer coupling, None if the estimator learns none.
     strategy : str or None
         Strategy of the final estimator, None if it has none.
+    names : tuple of two lists
+        Names of the source layers and of the target layers, or their numbers.
     """
     target = y if order is None else y[order]
     fitted, *_ = unwrap(clone(estimator).fit(X, target))
@@ -368,18 +414,24 @@ def _fit_layers(estimator, X, y, order):
     coupling = getattr(fitted, "coupling_", None)
     if coupling is not None:
         coupling = to_numpy(coupling)
-    return costs, coupling, getattr(fitted, "strategy", None)
+    # An estimator of the user need not learn names.
+    names = tuple(
+        list(getattr(fitted, f"{side}_names_", None) or range(n_layers))
+        for side, n_layers in zip(("source", "target"), costs.shape, strict=True)
+    )
+    return costs, coupling, getattr(fitted, "strategy", None), names
 
 
-def _fit_permuted(estimator, X, y, orders, n_jobs):
+def _fit_permuted(estimator, X, y, orders, n_jobs, task):
     """Return the layer costs of fits to permuted targets, and their warnings."""
     # With labels, the fit would raise an error, because permuted stimuli do not match.
     target = y.with_stimuli(None)
-    results = run_in_parallel(
+    results = run_in_order(
         _fit_layers,
         ((estimator, X, target, order) for order in orders),
         n_jobs,
         in_threads=False,
+        tasks=task.parts(f"permutation {number}" for number in range(len(orders))),
     )
     costs, log = [], []
     for _, (layer_costs, *_), fit_log in results:

@@ -8,10 +8,11 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmot._scores import DIRECTIONS, layer_scores, reconstruct_held_out, unwrap
-from skmot._utils.results import Result
+from skmot._utils.parallel import run_in_order
+from skmot._utils.progress import function_task
+from skmot._utils.results import Result, numbered_rows
 from skmot._utils.sklearn import HasMethods, Interval, StrOptions, validate_params
 from skmot._utils.warnings import (
     recorded_warnings,
@@ -65,6 +66,7 @@ def joint_permutation_test(
     direction="target",
     n_jobs=None,
     random_state=None,
+    callbacks=None,
 ):
     """Test whether networks are related at all, with one p-value for all pairs.
 
@@ -108,11 +110,17 @@ def joint_permutation_test(
     random_state : int, RandomState instance or None, default=None
         Controls the randomness of the permutations and of the fits. Pass an int for
         reproducible output across multiple function calls.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress, one task for each pair of
+        networks and permutation: for instance :class:`sklearn.callback.ProgressBar`,
+        which needs ``pip install 'skmot[progress]'``.
 
     Returns
     -------
     result : Result
-        Dictionary-like object that prints as a conclusion, with the attributes
+        Dictionary-like object that prints as a conclusion. ``result.to_frame()`` is a
+        table with one row, ``to_frame("pairs")`` has one row for each pair, and
+        ``to_frame("permutations")`` one for each null effect. The attributes are
 
         p_value : float
             (b + 1) / (n + 1), where b of the n null effects are at least `effect`.
@@ -226,28 +234,38 @@ def joint_permutation_test(
         for pair in pairs
     ]
     labels = next((s.stimuli for s in stacks if s.stimuli is not None), None)
-    found = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_value)(
-            task,
-            clone(estimator),
-            *(
-                # The labels of permuted rows would not match those of the other side.
-                side[name][orders.of(end, name, task.number)].with_stimuli(labels)
-                for end, side, name in zip(
-                    ("source", "target"), networks, task.pair, strict=True
+    with function_task("joint_permutation_test", callbacks, len(tasks)) as run:
+        found = run_in_order(
+            _fit_value,
+            (
+                (
+                    task,
+                    clone(estimator),
+                    *(
+                        # The labels of permuted rows would not match those of the
+                        # other side.
+                        side[name][orders.of(end, name, task.number)].with_stimuli(
+                            labels
+                        )
+                        for end, side, name in zip(
+                            ("source", "target"), networks, task.pair, strict=True
+                        )
+                    ),
+                    splits,
+                    direction,
                 )
+                for task in tasks
             ),
-            splits,
-            direction,
+            n_jobs,
+            in_threads=False,
+            tasks=run.parts(map(str, tasks)),
         )
-        for task in tasks
-    )
     repeat_warnings(
-        [entry for _, log in found for entry in log],
+        [entry for _, (_, log), _ in found for entry in log],
         # Besides the frames of this function, that of `repeat_warnings`.
         stacklevel=stacklevel_of_caller() + 1,
     )
-    values = np.array([value for value, _ in found]).reshape(-1, len(pairs))
+    values = np.array([value for _, (value, _), _ in found]).reshape(-1, len(pairs))
     effects = _standardised_means(values)
     n_as_good = int(np.count_nonzero(effects[1:] >= effects[0] - _TIE))
     p_value = (n_as_good + 1) / (n_permutations + 1)
@@ -262,7 +280,7 @@ def joint_permutation_test(
             f"No source is related to a target: {what} of the targets could be in any "
             "order, the same for all targets."
         )
-    return Result(
+    return JointResult(
         f"p = {p_value:.2g} for {len(pairs)} pair(s) at once ({n_permutations} "
         "permutations). A small p says that at least one pair is related, not which "
         "one, how closely, or which units and layers correspond.",
@@ -280,6 +298,27 @@ def joint_permutation_test(
     )
 
 
+class JointResult(Result):
+    """Result of a joint permutation test."""
+
+    def _tables(self):
+        return {
+            **super()._tables(),
+            "pairs": self._pairs,
+            "permutations": lambda: numbered_rows(
+                "permutation", effect=self.null_effects
+            ),
+        }
+
+    def _pairs(self):
+        return {
+            "source": [source for source, _ in self.pairs],
+            "target": [target for _, target in self.pairs],
+            "value": self.pair_values,
+            "null_mean": self.null_pair_values.mean(axis=0),
+        }
+
+
 @dataclass(frozen=True)
 class _Task:
     """One pair, with the rows in one order. Number 0 is the order of the data."""
@@ -287,6 +326,15 @@ class _Task:
     pair: tuple
     number: int
     seed: int
+
+    @property
+    def place(self):
+        """Name of the pair in warnings and errors."""
+        return f"source {self.pair[0]!r}, target {self.pair[1]!r}"
+
+    def __str__(self):
+        rows = f"permutation {self.number - 1}" if self.number else "given rows"
+        return f"{self.place}, {rows}"
 
 
 @dataclass(frozen=True)
@@ -350,8 +398,7 @@ def _sample_orders(networks, pairs, permutations, n_permutations, random):
 def _fit_value(task, estimator, source, target, splits, direction):
     """Fit a pair and return its value, which is larger if it is more alike."""
     log = []
-    place = f"source {task.pair[0]!r}, target {task.pair[1]!r}"
-    with recorded_warnings(log, place):
+    with recorded_warnings(log, task.place):
         try:
             set_seeds(estimator, task.seed)
             if splits is None:
@@ -364,7 +411,7 @@ def _fit_value(task, estimator, source, target, splits, direction):
                     ]
                 )
         except (TypeError, ValueError) as error:
-            error.add_note(f"({place})")
+            error.add_note(f"({task.place})")
             raise
     return float(value), log
 

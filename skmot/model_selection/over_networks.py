@@ -42,7 +42,8 @@ def mean_over_networks(values, resampled=None, *, one_set=False, confidence_leve
     Returns
     -------
     result : Result
-        Dictionary-like object that prints as a conclusion, with the attributes
+        Dictionary-like object that prints as a conclusion. ``result.to_frame()`` is a
+        table with one row. The attributes are
 
         mean : float
             Mean over pairs.

@@ -14,7 +14,9 @@ from sklearn.utils.validation import validate_data
 
 from skmot._scores import unwrap
 from skmot._utils.array_api import check_numpy, on_same_device
-from skmot._utils.parallel import run_in_parallel
+from skmot._utils.frames import import_pandas
+from skmot._utils.parallel import run_in_order
+from skmot._utils.progress import function_task
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_same_length
@@ -62,6 +64,29 @@ class PairwiseCosts(NDArrayOperatorsMixin):
     def __repr__(self):
         return f"{type(self).__name__}({len(self)} networks, {self.estimator!r})"
 
+    def to_frame(self):
+        """Return the costs as a table with the names of the networks.
+
+        ``costs.to_frame().stack().rename("cost").reset_index()`` is the same with one
+        row for each pair.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Table with one row for each source and one column for each target.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install 'skmot[data]'``.
+        """
+        pd = import_pandas()
+        return pd.DataFrame(
+            self.costs,
+            index=pd.Index(self.names, name="source", tupleize_cols=False),
+            columns=pd.Index(self.names, name="target", tupleize_cols=False),
+        )
+
     @property
     def shape(self):
         return self.costs.shape
@@ -103,7 +128,9 @@ class PairwiseCosts(NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*inputs, **kwargs)
 
 
-def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
+def pairwise_costs(
+    networks, estimator, *, symmetric=False, n_jobs=None, callbacks=None
+):
     """Compute the cost of every pair of networks.
 
     Parameters
@@ -126,6 +153,10 @@ def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__. Estimators of
         skmot run in threads, with one thread of linear algebra per pair, and costs are
         the same to the last bit for any number of jobs.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress, one task for each pair:
+        for instance :class:`sklearn.callback.ProgressBar`, which needs
+        ``pip install 'skmot[progress]'``.
 
     Returns
     -------
@@ -193,10 +224,11 @@ def pairwise_costs(networks, estimator, *, symmetric=False, n_jobs=None):
     sides = None
     if not _has_own_fit(estimator):
         sides = _read_sides(networks, names, estimator)
-    if sides is None:
-        found, log = _fit_pairs(estimator, networks, pairs, places, n_jobs)
-    else:
-        found, log = _solve_pairs(estimator, sides, pairs, places, n_jobs)
+    with function_task("pairwise_costs", callbacks, len(pairs)) as task:
+        if sides is None:
+            found, log = _fit_pairs(estimator, networks, pairs, places, n_jobs, task)
+        else:
+            found, log = _solve_pairs(estimator, sides, pairs, places, n_jobs, task)
     # repeat_warnings, pairwise_costs, the caller.
     repeat_warnings(log, stacklevel=3)
     costs = np.empty((n_networks, n_networks))
@@ -233,8 +265,12 @@ class _Side:
 
 def _has_own_fit(estimator):
     """Whether a fit does more than to prepare both sides and to solve the pair."""
-    is_foreign = isinstance(inner_of(estimator), ForeignInner)
-    return is_foreign or type(estimator).fit is not LayerCoupler.fit
+    return (
+        isinstance(inner_of(estimator), ForeignInner)
+        or type(estimator).fit is not LayerCoupler.fit
+        # Only a fit calls the callbacks of an estimator.
+        or hasattr(estimator, "_skl_callbacks")
+    )
 
 
 def _read_sides(networks, names, estimator):
@@ -266,7 +302,7 @@ def _read_sides(networks, names, estimator):
     return sides
 
 
-def _solve_pairs(estimator, sides, pairs, places, n_jobs):
+def _solve_pairs(estimator, sides, pairs, places, n_jobs, task):
     """Prepare each network once and solve all pairs.
 
     Returns
@@ -292,11 +328,12 @@ def _solve_pairs(estimator, sides, pairs, places, n_jobs):
             for pair in in_tiles(sizes, sizes, cache.limit, effective_n_jobs(n_jobs))
             if pair in place_of
         ]
-        found = run_in_parallel(
+        found = run_in_order(
             _solve_pair,
             ((handles[i], handles[j], place_of[i, j]) for i, j in order),
             n_jobs,
             in_threads=inner.runs_in_threads,
+            tasks=task.parts(place_of[pair] for pair in order),
         )
         solved = {order[index]: rest for index, *rest in found}
     dead = [inner.dead_units(handle.facts) for handle in handles]
@@ -334,9 +371,9 @@ def _solve_pair(source, target, place):
 # -- other estimators ------------------------------------------------------------------
 
 
-def _fit_pairs(estimator, networks, pairs, places, n_jobs):
+def _fit_pairs(estimator, networks, pairs, places, n_jobs, task):
     """Fit an estimator to all pairs, and return the costs and the warnings."""
-    found = run_in_parallel(
+    found = run_in_order(
         _fit_pair,
         (
             (estimator, networks[i], networks[j], place)
@@ -344,6 +381,7 @@ def _fit_pairs(estimator, networks, pairs, places, n_jobs):
         ),
         n_jobs,
         in_threads=False,
+        tasks=task.parts(places),
     )
     costs, log = [], []
     for _, (cost, fit_log), _ in found:

@@ -10,11 +10,13 @@ from sklearn.utils import check_random_state
 
 from skmot._scores import unwrap
 from skmot._utils.array_api import to_numpy
-from skmot._utils.parallel import run_in_parallel
-from skmot._utils.results import Result
+from skmot._utils.parallel import run_in_order
+from skmot._utils.progress import function_task
+from skmot._utils.results import Result, numbered_rows
 from skmot._utils.sklearn import HasMethods, Interval, validate_params
 from skmot._utils.warnings import repeat_warnings
-from skmot.layers.sides import read_pair
+from skmot.layers.names import label_units, name_arrays_of
+from skmot.layers.sides import read_pair, read_side
 from skmot.layers.splits import read_groups, repeated_groups
 
 # Entries of a coupling below this share of the largest one are rounding errors.
@@ -45,6 +47,7 @@ def coupling_stability(
     confidence_level=0.95,
     random_state=None,
     n_jobs=None,
+    callbacks=None,
 ):
     r"""Refit an estimator to random subsamples of the stimuli.
 
@@ -75,11 +78,18 @@ def coupling_stability(
     n_jobs : int, default=None
         Number of fits in parallel, see the `scikit-learn glossary
         <https://scikit-learn.org/stable/glossary.html#term-n_jobs>`__.
+    callbacks : callback or list of callbacks, default=None
+        Callbacks of scikit-learn that follow the progress, one task for each fit:
+        for instance :class:`sklearn.callback.ProgressBar`, which needs
+        ``pip install 'skmot[progress]'``.
 
     Returns
     -------
-    result : :class:`sklearn.utils.Bunch`
-        Dictionary-like object that prints as a sentence, with the attributes
+    result : Result
+        Dictionary-like object that prints as a sentence. ``result.to_frame()`` is a
+        table with one row, ``to_frame("coupling")`` has one row for each pair of layers
+        (of a coupling of units, for each pair that ever has a weight), and
+        ``to_frame("subsamples")`` one for each subsample. The attributes are
 
         cost : float
             `cost_` of the fit to all stimuli.
@@ -96,6 +106,10 @@ def coupling_stability(
             Share of the subsamples in which each entry of the coupling is above 0.
         mean_coupling : same type and shape as `coupling`, or None
             Mean of the couplings of the subsamples.
+        names : tuple of two dict of list, or None
+            Columns that name the rows and the columns of `coupling`: "layer", and for
+            a coupling of units "unit", each a name or a number. None without a
+            coupling.
         recurrence : float
             Mean frequency of the entries that are above 0 in `coupling`, NaN without a
             coupling.
@@ -194,15 +208,24 @@ def coupling_stability(
         np.flatnonzero(np.isin(codes, random.permutation(n_stimuli)[:n_subsample]))
         for _ in range(n_resamples)
     ]
-    # Errors about the estimator and the layers are raised before the many fits.
-    ((_, (cost, coupling), log),) = run_in_parallel(
-        _fit, [(estimator, X, y, None)], n_jobs=None, in_threads=False
-    )
-    fits = run_in_parallel(
-        _fit, ((estimator, X, y, rows) for rows in subsamples), n_jobs, in_threads=False
-    )
+    with function_task("coupling_stability", callbacks, 1 + n_resamples) as task:
+        # Errors about the estimator and the layers are raised before the many fits.
+        ((_, (cost, coupling, names), log),) = run_in_order(
+            _fit,
+            [(estimator, X, y, None)],
+            n_jobs=None,
+            in_threads=False,
+            tasks=task.parts(["all stimuli"]),
+        )
+        fits = run_in_order(
+            _fit,
+            ((estimator, X, y, rows) for rows in subsamples),
+            n_jobs,
+            in_threads=False,
+            tasks=task.parts(f"subsample {number}" for number in range(n_resamples)),
+        )
     costs, counts = [], _Counts(coupling)
-    for _, (cost_of_fit, coupling_of_fit), log_of_fit in fits:
+    for _, (cost_of_fit, coupling_of_fit, _), log_of_fit in fits:
         costs.append(cost_of_fit)
         counts.add(coupling_of_fit)
         log = log + log_of_fit
@@ -212,7 +235,7 @@ def coupling_stability(
     factor = np.sqrt(n_subsample / (n_stimuli - n_subsample))
     standard_error = float(costs.std(ddof=1) * factor)
     width = float(norm.ppf((1 + confidence_level) / 2)) * standard_error
-    result = Result(
+    result = StabilityResult(
         "",
         cost=cost,
         standard_error=standard_error,
@@ -221,6 +244,7 @@ def coupling_stability(
         coupling=coupling,
         frequencies=counts.mean("frequencies"),
         mean_coupling=counts.mean("mass"),
+        names=names,
         recurrence=counts.recurrence(),
         n_stimuli=n_stimuli,
         n_subsample=n_subsample,
@@ -230,11 +254,64 @@ def coupling_stability(
     return result
 
 
+class StabilityResult(Result):
+    """Result of `coupling_stability`."""
+
+    def _tables(self):
+        tables = {
+            **super()._tables(),
+            "subsamples": lambda: numbered_rows("subsample", cost=self.costs),
+        }
+        if self.coupling is not None:
+            tables["coupling"] = self._entries
+        return tables
+
+    def _row(self):
+        (row,) = super()._row()
+        low, high = self.interval
+        return [{"cost": row.pop("cost"), "low": low, "high": high, **row}]
+
+    def _entries(self):
+        """Return the entries of the couplings, of sparse ones those that are stored."""
+        matrices = {
+            "coupling": self.coupling,
+            "mean_coupling": self.mean_coupling,
+            "frequency": self.frequencies,
+        }
+        if issparse(self.coupling):
+            rows, columns = (self.coupling + self.mean_coupling).nonzero()
+        else:
+            rows, columns = (index.ravel() for index in np.indices(self.coupling.shape))
+        return {
+            **_select_names("source", self.names[0], rows),
+            **_select_names("target", self.names[1], columns),
+            **{name: matrix[rows, columns] for name, matrix in matrices.items()},
+        }
+
+
+def _select_names(side, names, indices):
+    return {
+        f"{side}_{kind}": [values[index] for index in indices]
+        for kind, values in names.items()
+    }
+
+
 def _fit(estimator, X, y, rows):
-    """Fit a clone to some rows, or to all, and return its cost and its coupling."""
+    """Fit a clone to some rows, or to all.
+
+    Returns
+    -------
+    cost : float
+        Fitted `cost_`.
+    coupling : ndarray, csr_array or None
+        Fitted `coupling_`.
+    names : tuple of two dict of list, or None
+        Names of the rows and columns of the coupling, of the fit to all rows.
+    """
     if rows is not None:
         X, y = X[rows], y[rows]
-    fitted, *_ = unwrap(clone(estimator).fit(X, y))
+    whole = clone(estimator).fit(X, y)
+    fitted, *_ = unwrap(whole)
     if not hasattr(fitted, "cost_"):
         raise TypeError(
             f"{type(fitted).__name__} learned no `cost_`, of which the stability could "
@@ -247,7 +324,40 @@ def _fit(estimator, X, y, rows):
             if issparse(coupling)
             else to_numpy(coupling)
         )
-    return float(fitted.cost_), coupling
+    names = None
+    if rows is None and coupling is not None:
+        names = _name_entries(*unwrap(whole, X, y), coupling.shape)
+    return float(fitted.cost_), coupling, names
+
+
+def _name_entries(fitted, X, y, shape):
+    """Return the columns that name the rows and the columns of a coupling.
+
+    Parameters
+    ----------
+    fitted : estimator
+        Fitted estimator, as `unwrap` returns it.
+    X, y : LayerStack or array
+        Source and target, as `unwrap` returns them.
+    shape : tuple of two int
+        Shape of the coupling.
+
+    Returns
+    -------
+    names : tuple of two dict of list
+        Column "layer", and for a coupling of units also "unit".
+    """
+    if hasattr(fitted, "layer_costs_"):
+        return tuple(
+            {"layer": list(names or range(n_layers))}
+            for names, n_layers in zip(
+                (fitted.source_names_, fitted.target_names_), shape, strict=True
+            )
+        )
+    return tuple(
+        label_units(name_arrays_of(read_side(side, argument)[0]))
+        for side, argument in ((X, "X"), (y, "y"))
+    )
 
 
 class _Counts:

@@ -12,12 +12,14 @@ from os import PathLike
 import numpy as np
 from joblib import Memory, effective_n_jobs
 from sklearn.base import BaseEstimator
+from sklearn.callback import with_callbacks
 from sklearn.utils import get_tags
 
 from skmot._scores import as_columns
 from skmot._utils.array_api import to_numpy
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.parallel import run_in_parallel
+from skmot._utils.progress import begin_fit, passes_callbacks_on
 from skmot._utils.sklearn import HasMethods, StrOptions
 from skmot._utils.warnings import repeat_warnings
 from skmot.base import LayerEstimator, Solution
@@ -25,7 +27,7 @@ from skmot.layers import LayerStack
 from skmot.layers.splits import make_cost_folds
 from skmot.multilevel.cache import LayerCache, in_tiles
 from skmot.multilevel.coupling import STRATEGIES, couple_layers
-from skmot.multilevel.inner import inner_of, open_layers
+from skmot.multilevel.inner import ForeignInner, inner_of, open_layers
 from skmot.multilevel.store import NoStore, PairStore
 from skmot.pairs import RotationMatching, SoftMatching
 
@@ -85,6 +87,14 @@ class LayerCoupler(LayerEstimator):
         inner = self._inner
         inner.check_settings()
         self._open_store()
+        if not isinstance(inner, ForeignInner) and hasattr(
+            inner.estimator, "_skl_callbacks"
+        ):
+            raise TypeError(
+                f"The {type(inner.estimator).__name__} inside of "
+                f"{type(self).__name__} has callbacks, which would not be called. Set "
+                "them on the outermost estimator."
+            )
         if isinstance(self.cost_cv, Iterator):
             raise ValueError(
                 "`cost_cv` is an iterator, which can be read only once. Every fit "
@@ -96,9 +106,11 @@ class LayerCoupler(LayerEstimator):
                 "cost cannot be read on held-out folds. Use `cost_cv=None`."
             )
 
+    @with_callbacks
     def _solve(self, source, target, sources, targets):
         """Solve a pair of networks for a level above, which collects the warnings."""
         solution, log = self._solve_layers(source, target, sources, targets)
+        self._callback_fit_ctx.call_on_fit_task_end(estimator=self)
         for category, message, _ in log:
             warnings.warn(message, category, stacklevel=2)
         return solution
@@ -122,12 +134,21 @@ class LayerCoupler(LayerEstimator):
             Warnings of the inner estimator, in the format of `recorded_warnings`.
         """
         inner = self._inner
-        solutions, log = self._run(solve_pair, sources, targets)
+        folds = []
+        if self.cost_cv is not None:
+            folds = make_cost_folds(self.cost_cv, source, target)
+        n_pairs = len(sources) * len(targets)
+        task = begin_fit(self, (1 + len(folds)) * n_pairs, X=source, y=target)
+        tasks = task.parts(_name_tasks(sources, targets, len(folds)))
+        solutions, log = self._run(
+            solve_pair, sources, targets, tasks and tasks[:n_pairs]
+        )
         costs = [[inner.cost(pair) for pair in row] for row in solutions]
         issues = []
         if self.cost_cv is not None:
-            folds = make_cost_folds(self.cost_cv, source, target)
-            costs, issues, cv_log = self._cross_validate_costs(folds, sources, targets)
+            costs, issues, cv_log = self._cross_validate_costs(
+                folds, sources, targets, tasks and tasks[n_pairs:]
+            )
             log += cv_log
         costs = np.array(costs)
         self._check_finite(costs, sources, targets)
@@ -204,7 +225,7 @@ class LayerCoupler(LayerEstimator):
         self._report()
         return self
 
-    def _cross_validate_costs(self, folds, sources, targets):
+    def _cross_validate_costs(self, folds, sources, targets, tasks):
         """Compute each pair's cost on held-out folds of the training stimuli.
 
         Parameters
@@ -213,6 +234,8 @@ class LayerCoupler(LayerEstimator):
             Indices of the training rows and of the held-out rows of each fold.
         sources, targets : list of LayerHandle
             The layers of both sides.
+        tasks : list of Task or None
+            Task of each pair in each fold, for callbacks.
 
         Returns
         -------
@@ -224,17 +247,20 @@ class LayerCoupler(LayerEstimator):
             Warnings of the inner estimator, in the format of `recorded_warnings`.
         """
         total, issues, log = np.zeros((len(sources), len(targets))), [], []
-        for rows in folds:
+        for number, rows in enumerate(folds):
             sides = [
                 [layer.fold(*rows) for layer in side] for side in (sources, targets)
             ]
-            results, fold_log = self._run(cost_of_fold, *sides)
+            start = number * total.size
+            results, fold_log = self._run(
+                cost_of_fold, *sides, tasks and tasks[start : start + total.size]
+            )
             total += [[cost for cost, _ in row] for row in results]
             issues += [issue for row in results for _, pair in row for issue in pair]
             log += fold_log
         return total / len(folds), issues, log
 
-    def _run(self, function, sources, targets):
+    def _run(self, function, sources, targets, tasks):
         """Call a function on every pair of layers, unless its result is stored on disk.
 
         Parameters
@@ -243,6 +269,8 @@ class LayerCoupler(LayerEstimator):
             Function of a source layer and a target layer.
         sources, targets : list of LayerHandle or list of Fold
             The layers of both sides.
+        tasks : list of Task or None
+            Task of each pair for callbacks, row by row. None without callbacks.
 
         Returns
         -------
@@ -260,6 +288,12 @@ class LayerCoupler(LayerEstimator):
                 function.__name__, sources[row].digest, targets[column].digest
             )
             results[pair] = store.find(keys[pair])
+        if tasks is not None:
+            tasks = dict(zip(np.ndindex(results.shape), tasks, strict=True))
+            for pair, task in tasks.items():
+                if results[pair] is not None:
+                    task.begin()
+                    task.end()
         missing = [
             pair
             for pair in in_tiles(
@@ -270,12 +304,24 @@ class LayerCoupler(LayerEstimator):
             )
             if results[pair] is None
         ]
+        # A worker gets the task only if the inner estimator has parts to tell of.
+        is_sent = self._inner.reports_itself and passes_callbacks_on(self)
         found = run_in_parallel(
             function,
-            ((sources[row], targets[column]) for row, column in missing),
+            (
+                (
+                    sources[row],
+                    targets[column],
+                    tasks[row, column].context if is_sent else None,
+                )
+                for row, column in missing
+            ),
             self.n_jobs,
             in_threads=self._inner.runs_in_threads,
             at_once=self.memory is not None,
+            tasks=(
+                None if tasks is None or is_sent else [tasks[pair] for pair in missing]
+            ),
         )
         # If an error occurs here, `closing` also ends the calls that are still running.
         with closing(found):
@@ -439,14 +485,23 @@ class LayerCoupler(LayerEstimator):
         return tags
 
 
-def solve_pair(source, target):
+def _name_tasks(sources, targets, n_folds):
+    """Yield the name of the task of each pair, first for all stimuli, then by fold."""
+    for fold in range(-1, n_folds):
+        prefix = "" if fold < 0 else f"fold {fold} of cost_cv: "
+        for source in sources:
+            for target in targets:
+                yield f"{prefix}{source.where}; {target.where}"
+
+
+def solve_pair(source, target, context):
     """Solve a pair of layers, given by their handles."""
-    return source.inner.solve(source, target)
+    return source.inner.solve(source, target, context)
 
 
-def cost_of_fold(source, target):
+def cost_of_fold(source, target, context):
     """Return the held-out cost and convergence issues of a pair of layers in a fold."""
-    return source.train.inner.cost_of_fold(source, target)
+    return source.train.inner.cost_of_fold(source, target, context)
 
 
 def weighted_sum(weights, layers):
@@ -572,6 +627,10 @@ class MultiLevelOT(LayerCoupler):
     scikit-learn's `working_memory` (in MiB, 1024 by default), so memory-mapped layers
     may be larger than memory. As many layers of the smaller network as possible stay in
     the cache, while the layers of the larger network are read one after the other.
+
+    Callbacks of scikit-learn follow a fit: ``set_callbacks(ProgressBar())`` shows how
+    many pairs of layers are done, those for `cost_cv` and those found in `memory`
+    included. Set them on the outermost estimator.
 
     Each warning of an inner estimator that is not built in is shown once, with the
     number of times that it occurred. If such an estimator runs in threads, its warnings

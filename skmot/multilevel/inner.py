@@ -19,6 +19,7 @@ from sklearn.base import clone
 
 from skmot._units import check_some_live, constant_units, read_statistics
 from skmot._utils.array_api import to_numpy
+from skmot._utils.progress import task_in_worker
 from skmot.base import LayerEstimator, PairComparison, convergence_issues
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
@@ -339,8 +340,21 @@ class Inner(ABC):
     # -- pairs of layers -----------------------------------------------------------
 
     @abstractmethod
-    def solve(self, source, target):
-        """Solve a pair of layers. The solution returned must be picklable."""
+    def solve(self, source, target, context=None):
+        """Solve a pair of layers.
+
+        Parameters
+        ----------
+        source, target : LayerHandle
+            The two layers.
+        context : sklearn.callback.CallbackContext, default=None
+            Task of the pair for callbacks, if `reports_itself`.
+
+        Returns
+        -------
+        solution : object
+            The solution, which must be picklable.
+        """
 
     @abstractmethod
     def cost(self, solution):
@@ -396,13 +410,15 @@ class Inner(ABC):
     def held_out_cost(self, fitted, source, target):
         """Return the cost of a fitted inner estimator on other stimuli."""
 
-    def cost_of_fold(self, source, target):
+    def cost_of_fold(self, source, target, context=None):
         """Fit to the training rows of a fold and compute the cost on the held-out rows.
 
         Parameters
         ----------
         source, target : Fold
             The two layers.
+        context : sklearn.callback.CallbackContext, default=None
+            Task of the pair, see `solve`.
 
         Returns
         -------
@@ -411,7 +427,7 @@ class Inner(ABC):
         issues : list
             Convergence issues of the fit.
         """
-        solution = self.solve(source.train, target.train)
+        solution = self.solve(source.train, target.train, context)
         fitted = self.fitted(solution, source.train, target.train)
         # The values were checked when the whole layer was read.
         with config_context(assume_finite=True):
@@ -428,6 +444,11 @@ class Inner(ABC):
     @property
     def is_stored(self):
         """Whether a level below stores its solutions on disk."""
+        return False
+
+    @property
+    def reports_itself(self):
+        """Whether the estimator can tell callbacks of the pair, and of its parts."""
         return False
 
     def check_settings(self):
@@ -473,7 +494,7 @@ class PairInner(Inner):
             return super().prepared_bytes(handle)
         return self.estimator._prepared_bytes(len(handle.stack), handle.facts)
 
-    def solve(self, source, target):
+    def solve(self, source, target, context=None):
         # A clone copies a RandomState, so all pairs use the same random numbers.
         estimator = (
             clone(self.estimator) if self.estimator._is_stochastic else self.estimator
@@ -504,9 +525,9 @@ class PairInner(Inner):
     def held_out_cost(self, fitted, source, target):
         return float(fitted._held_out_cost(source.prepared(), target.prepared()))
 
-    def cost_of_fold(self, source, target):
+    def cost_of_fold(self, source, target, context=None):
         if self.estimator._held_out_cost_needs_fit:
-            return super().cost_of_fold(source, target)
+            return super().cost_of_fold(source, target, context)
         with config_context(assume_finite=True):
             return self.held_out_cost(self.estimator, source.test, target.test), []
 
@@ -611,11 +632,13 @@ class LevelInner(Inner):
     def prepared_bytes(self, handle):
         return sum(layer.prepared_bytes for layer in self.prepare(handle))
 
-    def solve(self, source, target):
+    def solve(self, source, target, context=None):
         check_both_single_or_layered(source.facts.layout, target.facts.layout)
-        return clone(self.estimator)._solve(
-            source.stack, target.stack, source.prepared(), target.prepared()
-        )
+        estimator = clone(self.estimator)
+        with task_in_worker(estimator, context):
+            return estimator._solve(
+                source.stack, target.stack, source.prepared(), target.prepared()
+            )
 
     def cost(self, solution):
         return float(solution.cost)
@@ -655,6 +678,10 @@ class LevelInner(Inner):
     def is_stored(self):
         return self.estimator._is_stored
 
+    @property
+    def reports_itself(self):
+        return True
+
     def check_settings(self):
         self.estimator._validate_params()
         self.estimator._check_settings()
@@ -692,8 +719,14 @@ class ForeignInner(Inner):
             return handle.layer
         return check_layer(handle.layer, handle.where)
 
-    def solve(self, source, target):
-        return clone(self.estimator).fit(source.prepared(), target.prepared())
+    def solve(self, source, target, context=None):
+        estimator = clone(self.estimator)
+        with task_in_worker(estimator, context):
+            return estimator.fit(source.prepared(), target.prepared())
+
+    @property
+    def reports_itself(self):
+        return hasattr(self.estimator, "set_callbacks")
 
     def cost(self, solution):
         if not hasattr(solution, "cost_"):

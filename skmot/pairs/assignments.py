@@ -70,6 +70,7 @@ class SemiMatching(PairMapping):
     1.0
     """
 
+    _cost_name = "correlation distance"
     _runs_in_threads = True
     _supports_array_api = True
 
@@ -152,6 +153,7 @@ class OneToOneMatching(PairMapping):
     0.67
     """
 
+    _cost_name = "correlation distance"
     _runs_in_threads = True
     _supports_array_api = True
 

@@ -75,6 +75,15 @@ class FunctionComparison(PairComparison):
     }
     _input = "raw"
 
+    @property
+    def _cost_name(self):
+        name = self._function_name
+        return f"-{name}" if self.greater_is_more_alike else name
+
+    @property
+    def _function_name(self):
+        return getattr(self.func, "__name__", type(self.func).__name__)
+
     def __init__(self, func, greater_is_more_alike=False, kw_args=None):
         self.func = func
         self.greater_is_more_alike = greater_is_more_alike
@@ -84,7 +93,7 @@ class FunctionComparison(PairComparison):
         value = self.func(
             _read_only(source.units), _read_only(target.units), **(self.kw_args or {})
         )
-        name = getattr(self.func, "__name__", type(self.func).__name__)
+        name = self._function_name
         # Scalars of numpy and arrays without dimensions hold one number.
         is_scalar = hasattr(value, "item") and np.ndim(value) == 0
         number = value.item() if is_scalar else value

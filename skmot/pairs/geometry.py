@@ -106,6 +106,7 @@ class RSA(GeometryComparison):
     0.0
     """
 
+    _cost_name = "1 - RSA correlation"
     # An RDM correlates patterns over all units: constant ones are part of a pattern.
     _input = "raw"
 
@@ -166,6 +167,7 @@ class CKA(GeometryComparison):
     (1.0, 0.3)
     """
 
+    _cost_name = "1 - CKA"
     _parameter_constraints = {"debiased": ["boolean"]}
 
     def __init__(self, debiased=True):

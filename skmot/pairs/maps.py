@@ -7,8 +7,10 @@ from scipy.sparse import coo_array
 
 from skmot._units import paired_squared_distances
 from skmot._utils.array_api import apply_plan
+from skmot._utils.state import stored_as_dict
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class PlanMap:
     """Map that reconstructs each unit as a weighted sum of the units matched to it.

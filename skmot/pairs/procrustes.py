@@ -12,6 +12,7 @@ from skmot._units import (
 )
 from skmot._utils.array_api import move_to_device_of, namespace_of, numpy_dtype
 from skmot._utils.docstrings import shared_docs
+from skmot._utils.state import stored_as_dict
 from skmot.base import PairMapping, Solution, check_some_scored, read_side_by_side
 from skmot.metrics._procrustes import align_orthogonally, squared_distance
 
@@ -64,6 +65,7 @@ class Procrustes(PairMapping):
     True
     """
 
+    _cost_name = "squared Procrustes distance"
     _runs_in_threads = True
     _supports_array_api = True
 
@@ -123,6 +125,7 @@ def _cost(X, Y, rotation):
     return squared_distance(X, Y, rotation)
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class AlignmentMap:
     """Map that rotates one population to the other and restores its scale.

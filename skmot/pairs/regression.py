@@ -145,10 +145,10 @@ class LinearPredictivity(ValidatedRegression):
     labels stay together. Without labels, each row counts as a stimulus, and repeats of
     one stimulus in both parts favour small penalties.
 
-    The coefficients B for the penalty alpha minimise ``|Y - X B|^2 + alpha |B|^2``. For all
-    penalties and targets they follow from one eigendecomposition of X'X, or of XX' if
-    there are fewer stimuli than units. Within a `MultiLevelOT`, if `random_state` is an
-    int, each layer is decomposed twice, without the validation part and over all
+    The coefficients B for the penalty alpha minimise ``|Y - X B|^2 + alpha |B|^2``. For
+    all penalties and targets they follow from one eigendecomposition of X'X, or of XX'
+    if there are fewer stimuli than units. Within a `MultiLevelOT`, if `random_state` is
+    an int, each layer is decomposed twice, without the validation part and over all
     stimuli, however many layers it is paired with. Penalties below 1e-12 of the sum of
     the eigenvalues would drown in their rounding errors: then the singular value
     decomposition of X is used. Regressions are computed in float64, also for float32

@@ -27,6 +27,7 @@ from skmot._utils.orthogonal import (
     rounding_error,
 )
 from skmot._utils.sklearn import Interval, StrOptions
+from skmot._utils.state import stored_as_dict
 from skmot.base import PairMapping, Solution, read_side_by_side
 from skmot.pairs.maps import over_all_units
 from skmot.transport import solve_transport
@@ -160,6 +161,7 @@ class RotationMatching(PairMapping):
         self.n_init = n_init
         self.random_state = random_state
 
+    _cost_name = "squared error an entry"
     _runs_in_threads = True
     _supports_array_api = True
 
@@ -245,6 +247,7 @@ def _error(source, target, rotation, plan):
     return float(xp.mean(error**2))
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class RotatedPlanMap:
     """Map that applies a rotation of the source and a plan, in either direction.

@@ -17,6 +17,7 @@ from skmot._units import (
 from skmot._utils.array_api import move_to_device_of, namespace_of, numpy_dtype
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.sklearn import Interval, StrOptions
+from skmot._utils.state import stored_as_dict
 from skmot.base import PairMapping, Solution, read_side_by_side
 from skmot.layers.checks import check_layer
 from skmot.pairs.maps import (
@@ -191,6 +192,11 @@ class SoftMatching(PairMapping):
     _runs_in_threads = True
     _supports_array_api = True
 
+    @property
+    def _cost_name(self):
+        metric = {"sqeuclidean": "squared Euclidean"}.get(self.metric, self.metric)
+        return f"{metric} distance"
+
     def _solve(self, source, target):
         result = match_tuning_curves(source.curves, target.curves, self.mass)
         statistics = source.statistics, target.statistics
@@ -278,6 +284,7 @@ class SoftMatching(PairMapping):
         return float(plan.data @ squared / (self.mass * source.shape[0]))
 
 
+@stored_as_dict
 @dataclass(frozen=True)
 class RawPlanMap:
     """Map that reconstructs units as weighted sums of raw activations.

@@ -4,16 +4,21 @@ from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmot._utils.methods import available_where
+from skmot._utils.progress import fit_task
 from skmot._utils.sklearn import HasMethods, fit_context
+from skmot._utils.state import PlainState
 from skmot.layers.checks import check_layer
 from skmot.layers.sides import check_later_side, read_side, seen_by_sklearn
 
 
 class LayerTransformer(
+    PlainState,
+    CallbackSupportMixin,
     # Layers are returned as the type they were given as, not as a DataFrame.
     TransformerMixin,
     BaseEstimator,
@@ -228,8 +233,9 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
             with _layer_named(where):
                 return clone(self.transformer).fit(layer, y)
 
-        self._learned = self._learn(self._read(X), fit)
-        self.transformers_ = self._layout.nest(self._learned)
+        with fit_task(self, X=X, y=y):
+            self._learned = self._learn(self._read(X), fit)
+            self.transformers_ = self._layout.nest(self._learned)
         return self
 
     @available_where(_check_inverse)

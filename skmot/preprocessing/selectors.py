@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from skmot._repeats import read_runs, say_largest, split_half_reliability
 from skmot._units import column_blocks
 from skmot._utils.array_api import select, to_numpy
+from skmot._utils.progress import fit_task
 from skmot._utils.sklearn import Interval, RealNotInt, fit_context
 from skmot.layers.checks import check_finite, check_layer, finite_units
 from skmot.layers.labels import stimulus_codes
@@ -44,9 +45,9 @@ class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
         ValueError
             If no unit of a layer can be selected, or the input is invalid.
         """
-        stack = self._read(X)
-        self._learned = self._choose_in_stack(stack)
-        self.units_ = self._layout.nest(self._learned)
+        with fit_task(self, X=X, y=y):
+            self._learned = self._choose_in_stack(self._read(X))
+            self.units_ = self._layout.nest(self._learned)
         return self
 
     def _choose_in_stack(self, stack):

@@ -4,13 +4,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skmot._scores import unwrap
 from skmot._utils.methods import available_where
+from skmot._utils.progress import fit_task
 from skmot._utils.sklearn import HasMethods, fit_context
+from skmot._utils.state import PlainState
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.sides import check_later_side, check_target_given, read_side
@@ -35,7 +38,13 @@ def _last_has(method):
     return available_where(check)
 
 
-class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+class TransformedTargetLayers(
+    PlainState,
+    CallbackSupportMixin,
+    RegressorMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
     """Fit an estimator to transformed target layers.
 
     A pipeline transforms the source. This meta-estimator transforms the target, with a
@@ -136,11 +145,15 @@ class TransformedTargetLayers(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         check_target_given(self, y)
         stack, layout = read_side(y, "y")
         _check_layers(stack, layout, self.transformer)
-        with _errors_named():
-            transformer = clone(self.transformer).fit(stack)
-        transformed = _transform_stack(transformer, stack)
-        self.regressor_ = clone(self.regressor).fit(X, transformed)
-        self.transformer_, self._layout = transformer, layout
+        transformer, regressor = clone(self.transformer), clone(self.regressor)
+        with fit_task(self, 2, X=X, y=y) as task:
+            with task.new_part("fit-transformer").passed_on_to(transformer):
+                with _errors_named():
+                    transformer.fit(stack)
+                transformed = _transform_stack(transformer, stack)
+            with task.new_part("fit-regressor").passed_on_to(regressor):
+                self.regressor_ = regressor.fit(X, transformed)
+            self.transformer_, self._layout = transformer, layout
         return self
 
     @_regressor_has("predict")

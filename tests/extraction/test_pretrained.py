@@ -92,3 +92,25 @@ def test_the_code_of_the_documentation_runs():
     assert len(set(names["stack"].stimuli)) == 36
     # A network compared with itself: each layer is most alike to itself.
     assert (names["mot"].layer_costs_.argmin(axis=0) == range(7)).all()
+
+
+def test_the_twelve_lines_of_the_readme_draw_a_picture_and_print_a_p_value(
+    tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("matplotlib")
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.exists():
+        pytest.skip("the README is not part of this installation")
+    section = readme.read_text(encoding="utf-8").partition("## From a model")[2]
+    (block,) = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.S)
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 12
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names = {}
+    exec(block, names)
+    assert "p = 0.001" in capsys.readouterr().out
+    # Both networks read the same sentences, and the coupling follows depth.
+    shares = names["mot"].coupling_ / names["mot"].coupling_.sum(axis=0)
+    assert (np.diff(shares.T @ np.arange(4)) >= 0).all()
+    assert (tmp_path / "layers.png").stat().st_size > 10_000

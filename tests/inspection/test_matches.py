@@ -33,6 +33,7 @@ from skmot.preprocessing import (
 )
 from tests.libraries import home_at
 from tests.networks import random_networks, rows, trajectories
+from tests.tables import assert_survives_files
 
 pd = pytest.importorskip("pandas")
 
@@ -326,11 +327,11 @@ def test_two_levels_and_all_layers_of_a_network_as_one_population(top):
     flat = MultiLevelOT(SoftMatching()).fit(X[TRAIN], y[TRAIN])
     nested_plans, flat_plans = [], []
     for j, target in enumerate(targets):
-        target, labels = rows(target, TEST), [(j, name) for name in "abcd"]
+        target, labels = rows(target, TEST), [f"{j}/{name}" for name in "abcd"]
         group = []
         for i, source in enumerate(sources):
             source = rows(source, TEST)
-            source_labels = [(source_names[i], number) for number in range(3)]
+            source_labels = [f"{source_names[i]}/{number}" for number in range(3)]
             if nested.coupling_[i, j] > 0:
                 plans = level_plans(
                     nested.inner_[i][j], source, target, source_labels, labels
@@ -407,16 +408,21 @@ def test_arrays_of_other_libraries(networks, library):
     pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-12)
 
 
-def test_list_of_dicts_without_pandas(networks, monkeypatch):
+def test_the_table_survives_files(networks):
     mot = MultiLevelOT().fit(*networks)
-    table = matches(mot, *networks)
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "pandas", None)
-        found = matches(mot, *networks)
-    assert isinstance(found, list)
-    assert all(list(row) == COLUMNS for row in found)
-    assert {type(value) for row in found for value in row.values()} == {int, float}
-    pd.testing.assert_frame_equal(pd.DataFrame(found), table)
+    constant = networks[1][0].copy()
+    constant[:, 0] = 1.0
+    # A target unit that is constant over the rows given has no correlation.
+    table = matches(mot, networks[0], [constant, *networks[1][1:]])
+    assert table["correlation"].isna().any()
+    assert_survives_files(table)
+
+
+def test_without_pandas_the_error_says_what_to_install(networks, monkeypatch):
+    mot = MultiLevelOT().fit(*networks)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'skmot\[data\]'"):
+        matches(mot, *networks)
 
 
 # -- errors ------------------------------------------------------------------------

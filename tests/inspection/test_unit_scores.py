@@ -76,6 +76,9 @@ def test_a_stack_with_trials_gives_the_ceilings():
     np.testing.assert_allclose(display.ceilings[0], expected)
     result = noise_corrected_score(mot, X[TEST], y[TEST], random_state=0)
     from_result = UnitScoresDisplay.from_result(result, layer_names=["V1"])
+    assert from_result.layer_names == ["V1"]
+    named = UnitScoresDisplay.from_result(result)
+    assert list(named.layer_names) == list(result.array_names)
     np.testing.assert_allclose(from_result.layer_scores_, result.raw_score)
     np.testing.assert_allclose(from_result.ceilings[0], result.ceilings[0])
 

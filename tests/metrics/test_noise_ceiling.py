@@ -7,6 +7,7 @@ from scipy.stats import t
 from skmot import LayerStack
 from skmot.metrics import ceiling_from_ncsnr, corrected_scores, noise_ceiling
 from tests import reference
+from tests.tables import assert_survives_files
 
 DEVIATIONS = np.repeat([0.3, 1.0, 2.0], 40)
 
@@ -281,10 +282,71 @@ def test_one_layer_is_given_back_as_one():
 
 
 def test_given_scores_are_not_changed_or_shared():
-    given = np.array([0.5, 0.2])
-    scores = corrected_scores(given, [0.5, 0.1], threshold=0.3)
-    scores.raw[:] = 7
+    given, ceilings = np.array([[0.5, 0.2], [0.5, 0.1]])
+    scores = corrected_scores(given, ceilings, threshold=0.3)
+    np.testing.assert_array_equal(scores.ceilings, [0.5, 0.1])
+    scores.raw[:] = scores.ceilings[:] = 7
     assert given.tolist() == [0.5, 0.2]
+    assert ceilings.tolist() == [0.5, 0.1]
+
+
+def test_corrected_scores_say_on_how_many_units_they_rest():
+    scores = corrected_scores(
+        [[0.5, 0.1, np.nan], [0.3, -0.2]], [[0.8, 0.1, 0.9], [0.6, 0.5]], threshold=0.3
+    )
+    assert str(scores).startswith(
+        "Over the 3 of 5 units with a score and a noise ceiling of at least 0.3, the "
+        f"mean score is 0.275, which is {(0.5 / 0.8 + 0.1 / 1.1) / 2:.3f} of the mean"
+    )
+
+
+def test_tables_of_corrected_scores_have_one_row_for_each_unit_layer_or_result():
+    given = [[0.5, 0.1, np.nan], [0.3, -0.2]], [[0.8, 0.1, 0.9], [0.6, 0.5]]
+    scores = corrected_scores(*given, threshold=0.3)
+    units = scores.to_frame("units")
+    assert units["layer"].tolist() == [0, 0, 0, 1, 1]
+    assert units["unit"].tolist() == [0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(units["score"], np.concatenate(given[0]))
+    np.testing.assert_array_equal(units["ceiling"], np.concatenate(given[1]))
+    kept = units[units["kept"]]
+    assert kept.index.tolist() == [0, 3, 4]
+    np.testing.assert_allclose(kept["corrected"], kept["score"] / kept["ceiling"])
+    assert units["corrected"][~units["kept"]].isna().all()
+    layers = scores.to_frame("layers")
+    assert layers["n_units"].tolist() == [1, 2]
+    assert layers["n_left_out"].tolist() == scores.n_left_out
+    (row,) = scores.to_frame().to_dict("records")
+    for name in ("raw_mean", "corrected_mean", "ratio_of_means"):
+        assert row[name] == scores[name] == pytest.approx(layers[name].mean())
+    assert (row["n_units"], row["n_left_out"]) == (3, 2)
+    for table in (None, "layers", "units"):
+        assert_survives_files(scores.to_frame(table))
+
+
+def test_corrected_scores_have_the_names_of_a_stack_of_trials():
+    _, repeats = simulate(3, n_stimuli=20)
+    trials = repeats[:, :, :4].reshape(-1, 4)
+    labels = np.tile(np.arange(20), 3)
+    stack = LayerStack.from_trials(
+        {"V1": trials, "V4": trials[:, :2]},
+        labels,
+        unit_names=[list("abcd"), None],
+    )
+    scores = [np.full(4, 0.5), np.full(2, 0.4)]
+    corrected = corrected_scores(scores, stack, threshold=0.01, random_state=0)
+    units = corrected.to_frame("units")
+    assert units["layer"].tolist() == ["V1"] * 4 + ["V4"] * 2
+    assert units["unit"].tolist() == [*"abcd", 0, 1]
+    ceilings = noise_ceiling(stack, random_state=0)
+    np.testing.assert_array_equal(units["ceiling"], np.concatenate(ceilings))
+
+
+def test_corrected_scores_of_layers_within_layers_are_named_by_paths():
+    scores = corrected_scores(
+        [[[0.4, 0.3], [0.2]], [[0.1]]], [[[0.8, 0.8], [0.8]], [[0.8]]], threshold=0.3
+    )
+    assert scores.to_frame("units")["layer"].tolist() == ["0/0", "0/0", "0/1", "1/0"]
+    assert scores.to_frame("layers")["layer"].tolist() == ["0/0", "0/1", "1/0"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from skmot.preprocessing import (
     UnitSubsampler,
 )
 from tests import reference
+from tests.tables import assert_survives_files
 
 
 def signals(n_stimuli, source_widths=(12,), target_widths=(12,), seed=0):
@@ -525,3 +526,100 @@ def test_a_seed_gives_the_same_score():
             for seed in (0, 0, 1)
         )
         assert first == again != other
+
+
+# -- names and tables ------------------------------------------------------------------
+
+
+def named_sides():
+    """Return the training and the held-out part of two recordings with names."""
+    rng = np.random.default_rng(0)
+    layers = signals(60, (5, 4), (3, 6))
+    labels = np.tile(np.arange(60), 3)
+    names = [["V1", "V4"], ["first", "second"]], [[list("abcde"), None], None]
+    return [
+        LayerStack.from_trials(
+            {
+                name: np.tile(layer, (3, 1))
+                + 0.5 * rng.normal(size=(180, layer.shape[1]))
+                for name, layer in zip(layer_names, side, strict=True)
+            },
+            labels,
+            unit_names=unit_names,
+        )
+        for side, layer_names, unit_names in zip(layers, *names, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("direction", ["target", "source"])
+@pytest.mark.parametrize("both_sides", [False, True])
+def test_tables_name_the_layers_and_units_of_the_scored_side(direction, both_sides):
+    X, y = named_sides()
+    mot = MultiLevelOT().fit(X[:40], y[:40])
+    result = noise_corrected_score(
+        mot,
+        X[40:],
+        y[40:],
+        direction=direction,
+        both_sides=both_sides,
+        random_state=0,
+    )
+    if direction == "target":
+        names, widths, units = ["first", "second"], (3, 6), [*range(3), *range(6)]
+    else:
+        names, widths, units = ["V1", "V4"], (5, 4), [*"abcde", *range(4)]
+    assert result.layer_names == result.array_names == names
+    by_unit = result.to_frame("units")
+    assert by_unit["layer"].tolist() == np.repeat(names, widths).tolist()
+    assert by_unit["unit"].tolist() == units
+    assert ("prediction_reliability" in by_unit) == both_sides
+    by_layer = result.to_frame("layers").set_index("layer")
+    grouped = by_unit.groupby("layer", sort=False)[["score", "ceiling"]].mean()
+    np.testing.assert_allclose(by_layer["raw_score"], grouped["score"])
+    ratios = grouped["score"] / grouped["ceiling"]
+    np.testing.assert_allclose(by_layer["score"], ratios)
+    (row,) = result.to_frame().to_dict("records")
+    assert row["score"] == result.score == pytest.approx(ratios.mean())
+    assert row["direction"] == direction
+    for table in (None, "layers", "units"):
+        assert_survives_files(result.to_frame(table))
+
+
+def test_units_that_a_selector_keeps_have_their_numbers_from_before():
+    X, y = named_sides()
+    selector = UnitSubsampler(fraction=0.5, random_state=0)
+    model = TransformedTargetLayers(MultiLevelOT(), selector).fit(X[:40], y[:40])
+    result = noise_corrected_score(model, X[40:], y[40:], random_state=0)
+    chosen = selector.fit(y).units_
+    assert result.unit_names == [units.tolist() for units in chosen]
+
+
+def test_layers_of_layers_are_named_by_paths():
+    X, y = named_sides()
+    nested = LayerStack({"brain": y, "again": y})
+    mot = MultiLevelOT(MultiLevelOT()).fit(LayerStack([X, X])[:40], nested[:40])
+    result = noise_corrected_score(
+        mot, LayerStack([X, X])[40:], nested[40:], random_state=0
+    )
+    assert result.layer_names == ["brain", "again"]
+    assert result.array_names == [
+        f"{network}/{layer}"
+        for network in ("brain", "again")
+        for layer in ("first", "second")
+    ]
+    assert result.to_frame("layers")["layer"].tolist() == ["brain", "again"]
+    paths = result.to_frame("units")["layer"].unique().tolist()
+    assert paths == result.array_names
+
+
+def test_layers_that_are_reconstructed_as_one_array_have_the_name_of_both():
+    X, y = named_sides()
+    nested = LayerStack({"brain": y, "again": y})
+    mot = MultiLevelOT(SoftMatching()).fit(LayerStack([X, X])[:40], nested[:40])
+    result = noise_corrected_score(
+        mot, LayerStack([X, X])[40:], nested[40:], random_state=0
+    )
+    assert result.array_names == result.layer_names == ["brain", "again"]
+    units = result.to_frame("units")
+    assert units["layer"].tolist() == ["brain"] * 9 + ["again"] * 9
+    assert units["unit"].tolist() == 2 * [*range(3), *range(6)]

@@ -6,9 +6,10 @@ from scipy.linalg import expm, logm
 from scipy.stats import special_ortho_group
 from sklearn.exceptions import ConvergenceWarning
 
-from skmot import SoftMatching
+from skmot import Procrustes, SoftMatching
 from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import rotation_curve, soft_matching_distance, soft_matching_score
+from tests.tables import assert_survives_files
 
 
 def tuned(n_units=12, n_stimuli=150, seed=0):
@@ -173,6 +174,51 @@ def test_the_estimator_given_is_not_fitted():
     estimator = SoftMatching()
     rotation_curve(X, X, held_out=(X, X), score=estimator, n_rotations=1)
     assert not hasattr(estimator, "cost_")
+
+
+def test_the_curve_names_its_score():
+    X = tuned()
+
+    def mean_product(X, y):
+        return float(np.mean(X * y))
+
+    def named(**options):
+        curve = rotation_curve(X, X, [0, 1], n_rotations=1, random_state=0, **options)
+        return curve.score_name
+
+    assert named() == "soft matching score"
+    assert named(score=mean_product) == "mean product"
+    assert named(score=SoftMatching(), held_out=(X, X)) == (
+        "held-out matching score of SoftMatching"
+    )
+    assert named(score=Procrustes(), held_out=(X, X)) == "held-out score of Procrustes"
+
+
+def test_the_curve_prints_its_ends_whatever_the_order_of_alphas():
+    X = tuned()
+    curve = rotation_curve(X, X, [1, 0, 0.5], n_rotations=2, random_state=0)
+    assert str(curve).startswith(
+        f"The soft matching score is 1.00 at alpha = 0 and {curve.mean[0]:.2f} at "
+        "alpha = 1, on average over 2 rotation(s). A fall"
+    )
+    one = rotation_curve(X, X, [0.5], n_rotations=1, random_state=0)
+    assert f"is {one.mean[0]:.2f} at alpha = 0.5, on average" in str(one)
+
+
+def test_tables_of_a_curve_have_one_row_for_each_alpha_or_rotation():
+    X = tuned()
+    curve = rotation_curve(X, X[:, ::-1], [0, 0.5, 1], n_rotations=4, random_state=0)
+    rotations = curve.to_frame("rotations")
+    np.testing.assert_array_equal(
+        rotations.pivot(index="rotation", columns="alpha", values="score"), curve.scores
+    )
+    frame = curve.to_frame()
+    by_alpha = rotations.groupby("alpha")["score"]
+    np.testing.assert_array_equal(frame["alpha"], [0, 0.5, 1])
+    np.testing.assert_allclose(frame["mean"], by_alpha.mean())
+    np.testing.assert_allclose(frame["standard_deviation"], by_alpha.std())
+    for table in (frame, rotations):
+        assert_survives_files(table)
 
 
 def test_one_unit_has_no_rotation():

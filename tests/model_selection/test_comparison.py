@@ -33,6 +33,8 @@ from tests.model_selection.methods import (
     networks_to_compare,
     wide_pair,
 )
+from tests.networks import random_networks
+from tests.tables import assert_survives_files
 
 
 def test_rows_make_a_frame():
@@ -51,6 +53,109 @@ def test_rows_make_a_frame():
         own = scores[row["method"], row["direction"]]
         assert row["mean"] == pytest.approx(own.mean())
         assert row["standard_deviation_over_splits"] == pytest.approx(own.std())
+
+
+def named_networks():
+    first, second = random_networks(), random_networks(seed=1)
+    return (
+        {
+            "a": LayerStack(dict(zip(["V1", "V2", "V4"], first[0], strict=True))),
+            "b": LayerStack(dict(zip(["V1", "V2", "V4"], second[0], strict=True))),
+        },
+        {
+            "c": LayerStack(
+                dict(zip(["p", "q", "r", "s"], first[1], strict=True)),
+                unit_names=[list("uvwxyz"), None, None, None],
+            )
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def kept():
+    methods = {
+        "mot": MultiLevelOT(),
+        "flat": SoftMatching(),
+        "rsa": MultiLevelOT(RSA()),
+    }
+    return compare(
+        *named_networks(),
+        methods,
+        2,
+        directions=("target", "source"),
+        keep=("couplings", "hierarchy_scores", "unit_scores"),
+        n_bootstrap=5,
+        verbose=False,
+    )
+
+
+def test_kept_couplings_are_a_table_of_pairs_of_layers(kept):
+    frame = kept.to_frame("couplings")
+    assert set(frame["method"]) == {"mot", "rsa"}
+    for fit in kept.kept:
+        found = frame[
+            (frame["source"] == fit["source"])
+            & (frame["method"] == fit["method"])
+            & (frame["split"] == fit["split"])
+        ]
+        if fit["method"] == "flat":
+            assert found.empty
+            continue
+        wide = found.pivot(
+            index="source_layer", columns="target_layer", values="coupling"
+        )
+        assert list(wide.index) == ["V1", "V2", "V4"]
+        assert list(wide.columns) == ["p", "q", "r", "s"]
+        np.testing.assert_array_equal(wide, fit["coupling"])
+        np.testing.assert_array_equal(
+            found["inverse_coupling"], fit["inverse_coupling"].ravel()
+        )
+    assert_survives_files(frame)
+
+
+def test_kept_unit_scores_are_a_table_whose_means_are_the_scores(kept):
+    frame = kept.to_frame("unit_scores")
+    by = ["source", "target", "method", "direction", "split", "layer"]
+    means = frame.groupby(by)["score"].mean()
+    rows = [row for row in kept.rows if row["direction"] != "cost"]
+    assert len(means) == len(rows)
+    for row in rows:
+        mean = means[tuple(row[column] for column in by)]
+        assert mean == pytest.approx(row["score"], abs=1e-12)
+    first = frame[(frame["direction"] == "target") & (frame["layer"] == "p")]
+    assert first["unit"].tolist() == list("uvwxyz") * (len(first) // 6)
+    second = frame[frame["layer"] == "q"]
+    assert second["unit"].tolist() == [*range(9)] * (len(second) // 9)
+    assert_survives_files(frame)
+
+
+def test_kept_hierarchy_scores_are_a_table_of_fits(kept):
+    frame = kept.to_frame("hierarchy_scores")
+    assert len(frame) == len(kept.kept) == 2 * 3 * 2
+    assert frame["hierarchy_score"].isna().equals(frame["method"] == "flat")
+    assert_survives_files(frame)
+    assert_survives_files(kept.to_frame())
+
+
+def test_what_was_not_kept_is_no_table():
+    comparison = compare(
+        *named_networks(), {"mot": MultiLevelOT()}, 2, n_bootstrap=5, verbose=False
+    )
+    for table in ("couplings", "unit_scores", "hierarchy_scores"):
+        with pytest.raises(ValueError, match=rf"\['scores'\]; got '{table}'"):
+            comparison.to_frame(table)
+
+
+def test_joined_comparisons_have_the_tables_of_all_parts(kept):
+    sources, targets = named_networks()
+    options = {"n_bootstrap": 5, "random_state": 0, "verbose": False}
+    parts = [
+        compare(sources, targets, {name: MultiLevelOT()}, 2, keep=keep, **options)
+        for name, keep in (("first", ["couplings"]), ("second", ["unit_scores"]))
+    ]
+    joined = parts[0].join(parts[1])
+    for table, part in zip(("couplings", "unit_scores"), parts, strict=True):
+        assert joined.to_frame(table).equals(part.to_frame(table))
 
 
 def test_summaries_label_deviation_and_error():

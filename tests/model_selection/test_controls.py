@@ -3,6 +3,7 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from joblib import effective_n_jobs
 from scipy.stats import binom, kstest, norm, special_ortho_group
@@ -29,6 +30,7 @@ from skmot.preprocessing import (
 from tests import reference
 from tests.model_selection.common import FALSE_ALARM, ONE_SPLIT, stacks
 from tests.networks import random_networks, rows
+from tests.tables import assert_survives_files
 
 # -- the definition ----------------------------------------------------------------
 
@@ -842,3 +844,53 @@ def test_the_share_of_rows_that_move_is_that_of_stimuli_with_as_many_trials(by):
         )
     assert caught[0].filename == __file__
     assert result.movable_share == pytest.approx(8 * 3 / (8 * 3 + 9 + 11))
+
+
+# -- defaults and tables ---------------------------------------------------------------
+
+
+def test_stimuli_and_five_folds_are_the_defaults():
+    X, y = stacks()
+    options = {"n_permutations": 19, "n_pilot": 0, "random_state": 0}
+    default = permutation_control(MultiLevelOT(), X, y, **options)
+    named = permutation_control(
+        MultiLevelOT(), X, y, control="stimuli", cv=KFold(5), **options
+    )
+    assert default.control == "stimuli"
+    assert len(default.scores) == 5
+    np.testing.assert_array_equal(default.scores, named.scores)
+    np.testing.assert_array_equal(default.null_scores, named.null_scores)
+
+
+@pytest.mark.filterwarnings("ignore:The p-value of control")
+def test_controls_have_tables_of_results_splits_permutations_and_scales():
+    X, y = stacks()
+    options = {"cv": 3, "n_permutations": 5, "n_pilot": 0, "random_state": 0}
+    results = [
+        permutation_control(MultiLevelOT(), X, y, **how, **options)
+        for how in (
+            {"control": "stimuli"},
+            {"control": "layers"},
+            {"control": "basis"},
+            {"statistic": "cost"},
+        )
+    ]
+    frame = pd.concat([result.to_frame() for result in results], ignore_index=True)
+    assert frame["control"].tolist() == ["stimuli", "layers", "basis", "stimuli"]
+    for name in ("score", "p_value", "statistic", "smallest_p", "null_hypothesis"):
+        assert frame[name].tolist() == [result[name] for result in results]
+    assert_survives_files(frame)
+    for result in results:
+        splits = result.to_frame("splits")
+        permutations = result.to_frame("permutations")
+        assert splits["score"].tolist() == result.scores.tolist()
+        assert splits["split"].tolist() == list(range(len(result.scores)))
+        assert permutations["score"].tolist() == result.null_scores.tolist()
+        assert permutations["permutation"].tolist() == list(range(5))
+        assert_survives_files(splits)
+        assert_survives_files(permutations)
+    scales = results[2].to_frame("scales").set_index("scale")
+    assert scales["p_value"].max() == results[2].p_value
+    assert scales.loc[results[2].decisive_scale, "p_value"] == results[2].p_value
+    with pytest.raises(ValueError, match="got 'scales'"):
+        results[0].to_frame("scales")

@@ -31,6 +31,7 @@ from skmot.preprocessing import (
 )
 from tests import reference
 from tests.model_selection.common import FALSE_ALARM
+from tests.tables import assert_survives_files
 
 # The smallest number of permutations that can be significant at .05.
 FEW = {"n_permutations": 19, "random_state": 0}
@@ -128,6 +129,7 @@ def slow_test(X, y, row_orders, depths=None):
     as_steep = sum(slope >= slopes[0] - 1e-11 for slope in slopes[1:])
     return {
         "slope": slope,
+        "smoothed_slope": slopes[0],
         "null_slopes": sorted(slopes[1:]),
         "p_stimuli": (1 + as_steep) / (1 + len(row_orders)),
         "p_layers": p_layers(distance),
@@ -743,3 +745,41 @@ def test_a_strong_relation_is_found_whatever_the_spread_of_permuted_fits():
                 MultiLevelOT(), X, y, n_permutations=3, random_state=seed
             )
         assert result.p_stimuli == 0.25
+
+
+# -- tables ----------------------------------------------------------------------------
+
+
+def test_layers_have_the_names_of_the_fit_or_numbers():
+    X, y = hierarchical((4, 7, 5), (5, 4, 6, 3))
+    named = LayerStack(dict(zip(["V1", "V2", "V4"], X, strict=True)))
+    result = hierarchy_test(MultiLevelOT(), named, y, **FEW)
+    assert result.source_names == ["V1", "V2", "V4"]
+    assert result.target_names == [0, 1, 2, 3]
+    unnamed = hierarchy_test(KnownCosts(np.eye(3), noise=0.1), *rows_of((3, 3)), **FEW)
+    assert unnamed.source_names == unnamed.target_names == [0, 1, 2]
+
+
+def test_tables_have_one_row_for_each_result_pair_of_layers_or_permutation():
+    X, y = hierarchical((4, 7, 5), (5, 4, 6, 3))
+    result = hierarchy_test(MultiLevelOT(), X, y, **FEW)
+    (row,) = result.to_frame().to_dict("records")
+    for name in ("p_value", "p_stimuli", "slope", "smoothed_slope", "hierarchy"):
+        assert row[name] == result[name]
+    assert "slope_" not in row
+    layers = result.to_frame("layers")
+    for column, name in (
+        ("layer_cost", "layer_costs"),
+        ("chance_cost", "chance_costs"),
+        ("chance_sd", "chance_sd"),
+        ("log_dissimilarity", "log_dissimilarities"),
+        ("depth_distance", "depth_distances"),
+    ):
+        wide = layers.pivot(index="source_layer", columns="target_layer", values=column)
+        np.testing.assert_array_equal(wide, result[name])
+    permutations = result.to_frame("permutations")
+    np.testing.assert_array_equal(permutations["slope"], result.null_slopes)
+    as_steep = (permutations["slope"] >= result.smoothed_slope).sum()
+    assert result.p_stimuli == (1 + as_steep) / 20
+    for table in (None, "layers", "permutations"):
+        assert_survives_files(result.to_frame(table))

@@ -13,6 +13,7 @@ from skmot.exceptions import DeadUnitWarning
 from skmot.model_selection import joint_permutation_test
 from skmot.preprocessing import LayerwiseTransformer
 from tests.model_selection.common import FALSE_ALARM
+from tests.tables import assert_survives_files
 
 QUICK = {"n_permutations": 19, "random_state": 0}
 
@@ -236,3 +237,20 @@ def test_bad_tests_are_refused():
         joint_permutation_test(RSA(), {"a": sources["s0"]}, None)
     with pytest.raises(ValueError, match="'statistic' parameter"):
         joint_permutation_test(RSA(), sources, targets, statistic="rank")
+
+
+def test_tables_have_one_row_for_each_result_pair_or_permutation():
+    result = joint_permutation_test(RSA(), *sides(2, 3), **QUICK)
+    (row,) = result.to_frame().to_dict("records")
+    assert row["p_value"] == result.p_value
+    assert row["statistic"] == "cost"
+    pairs = result.to_frame("pairs")
+    assert list(zip(pairs["source"], pairs["target"], strict=True)) == result.pairs
+    np.testing.assert_array_equal(pairs["value"], result.pair_values)
+    np.testing.assert_allclose(
+        pairs["null_mean"], [values.mean() for values in result.null_pair_values.T]
+    )
+    effects = result.to_frame("permutations")["effect"]
+    np.testing.assert_array_equal(effects, result.null_effects)
+    for table in (None, "pairs", "permutations"):
+        assert_survives_files(result.to_frame(table))

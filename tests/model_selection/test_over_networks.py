@@ -6,6 +6,7 @@ from scipy.stats import binom, ttest_1samp
 
 from skmot.model_selection import mean_over_networks
 from tests.model_selection.common import FALSE_ALARM
+from tests.tables import assert_survives_files
 
 LETTERS, NUMBERS = "abcdefghij", range(20)
 
@@ -235,3 +236,14 @@ def test_the_detectable_mean_is_found_in_about_four_fifths():
         for _ in range(300)
     )
     assert 0.7 < n_found / 300 < 0.9
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 2)])
+def test_the_table_has_one_row(shape):
+    d = np.random.default_rng(0).normal(0.5, 1, size=shape)
+    result = mean_over_networks(grid(d))
+    frame = result.to_frame()
+    assert list(frame.columns) == [*list(result)[1:], "conclusion"]
+    assert frame["mean"].tolist() == [result.mean]
+    assert frame["sample"].tolist() == [result.sample]
+    assert_survives_files(frame)

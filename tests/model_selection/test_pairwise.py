@@ -29,6 +29,7 @@ from skmot.exceptions import DeadUnitWarning
 from skmot.metrics import pairwise_costs
 from skmot.preprocessing import LayerwiseTransformer
 from tests.networks import random_networks
+from tests.tables import assert_survives_files
 
 
 @pytest.fixture
@@ -317,3 +318,22 @@ def test_costs_are_used_as_an_array(networks):
     total = total + 1
     np.testing.assert_array_equal(total, array + 1)
     np.testing.assert_array_equal(costs, array)
+
+
+def test_costs_are_a_table_with_the_names_of_both_sides(networks):
+    costs = pairwise_costs(networks, MultiLevelOT(strategy="pairwise_best"))
+    frame = costs.to_frame()
+    assert list(frame.index) == list(frame.columns) == ["a", "b", "c"]
+    assert frame.loc["a", "c"] == costs[0, 2]
+    long = frame.stack().rename("cost").reset_index()
+    assert list(long.columns) == ["source", "target", "cost"]
+    np.testing.assert_array_equal(long["cost"], np.ravel(costs))
+    assert_survives_files(frame)
+    assert_survives_files(long)
+
+
+def test_networks_with_tuples_as_names_have_one_level_of_names(networks):
+    named = {("run", name): network[:1] for name, network in networks.items()}
+    frame = pairwise_costs(named, SoftMatching()).to_frame()
+    assert list(frame.columns) == list(named)
+    assert frame.columns.nlevels == frame.index.nlevels == 1

@@ -27,6 +27,7 @@ from skmot.preprocessing import (
 )
 from tests import reference
 from tests.networks import random_networks
+from tests.tables import assert_survives_files
 
 
 def mean_difference(X, y):
@@ -284,3 +285,69 @@ def test_input_is_not_changed():
     coupling_stability(MultiLevelOT(), source, target, 3)
     for layer, copy in zip(source, copies, strict=True):
         np.testing.assert_array_equal(layer, copy)
+
+
+def test_tables_have_one_row_for_each_result_pair_of_layers_or_subsample():
+    X, y = random_networks()
+    X = LayerStack(dict(zip(["V1", "V2", "V4"], X, strict=True)))
+    result = coupling_stability(MultiLevelOT(), X, y, n_resamples=5, random_state=0)
+    (row,) = result.to_frame().to_dict("records")
+    assert (row["low"], row["high"]) == result.interval
+    assert (row["cost"], row["recurrence"]) == (result.cost, result.recurrence)
+    entries = result.to_frame("coupling")
+    assert entries["source_layer"].tolist() == np.repeat(["V1", "V2", "V4"], 4).tolist()
+    assert entries["target_layer"].tolist() == [*range(4)] * 3
+    for column, name in (
+        ("coupling", "coupling"),
+        ("mean_coupling", "mean_coupling"),
+        ("frequency", "frequencies"),
+    ):
+        np.testing.assert_array_equal(entries[column], result[name].ravel())
+    costs = result.to_frame("subsamples")["cost"]
+    np.testing.assert_array_equal(costs, result.costs)
+    for table in (None, "coupling", "subsamples"):
+        assert_survives_files(result.to_frame(table))
+
+
+def test_the_table_of_a_coupling_of_units_has_the_entries_that_ever_occur():
+    X, y = random_networks()
+    X = LayerStack(dict(zip(["V1", "V2", "V4"], X, strict=True)))
+    y = LayerStack([y[0]], unit_names=[list("abcdef")])
+    result = coupling_stability(SoftMatching(), X, y, n_resamples=4, random_state=0)
+    entries = result.to_frame("coupling")
+    dense = result.coupling.toarray(), result.mean_coupling.toarray()
+    rows, columns = np.nonzero(sum(dense))
+    assert len(entries) == len(rows) < dense[0].size
+    layers = np.repeat(["V1", "V2", "V4"], (7, 12, 5))
+    units = [*range(7), *range(12), *range(5)]
+    assert entries["source_layer"].tolist() == layers[rows].tolist()
+    assert entries["source_unit"].tolist() == [units[row] for row in rows]
+    assert set(entries["target_layer"]) == {0}
+    assert entries["target_unit"].tolist() == ["abcdef"[column] for column in columns]
+    np.testing.assert_array_equal(entries["coupling"], dense[0][rows, columns])
+    np.testing.assert_array_equal(entries["mean_coupling"], dense[1][rows, columns])
+    assert (entries["coupling"] == 0).any()
+    assert_survives_files(entries)
+
+
+def test_without_a_coupling_there_is_no_table_of_it():
+    X, y = pairs_of_numbers(20)
+    result = coupling_stability(
+        FunctionComparison(mean_difference), X, y, n_resamples=3, random_state=0
+    )
+    assert "recurrence" in result.to_frame()
+    with pytest.raises(ValueError, match="got 'coupling'"):
+        result.to_frame("coupling")
+
+
+def test_units_selected_before_the_fit_keep_their_numbers():
+    X, y = (LayerStack(side) for side in random_networks())
+    selector = UnitSubsampler(fraction=0.5, random_state=0)
+    pipeline = make_pipeline(selector, SoftMatching())
+    entries = coupling_stability(
+        pipeline, X, y, n_resamples=3, random_state=0
+    ).to_frame("coupling")
+    chosen = selector.fit(X).units_
+    for layer, units in enumerate(chosen):
+        named = entries["source_unit"][entries["source_layer"] == layer]
+        assert set(named) <= set(units.tolist())
