@@ -4,31 +4,16 @@ import numpy as np
 
 from skmot.inspection._drawing import (
     CHANCE,
-    COLUMN_WIDTH,
     FOUND,
     add_legend,
-    check_result,
-    drawing,
-    write_sentence,
 )
+from skmot.inspection._result import ResultDisplay
 
-_FIELDS = (
-    "log_dissimilarities",
-    "depth_distances",
-    "slope",
-    "null_slopes",
-    "p_value",
-    "p_stimuli",
-    "p_layers",
-    "p_layers_centred",
-    "p_layers_weighted",
-    "conclusion",
-)
 # The middle 95 % of the slopes by chance, in percent.
 _MIDDLE = 2.5, 97.5
 
 
-class HierarchyTestDisplay:
+class HierarchyTestDisplay(ResultDisplay):
     """Plot of the dissimilarity of layers by their difference in depth.
 
     Each dot is a pair of layers. From both axes the means of each source layer and of
@@ -113,90 +98,46 @@ class HierarchyTestDisplay:
         self.p_layers_weighted = p_layers_weighted
         self.conclusion = conclusion
 
-    @classmethod
-    def from_result(cls, result, *, ax=None, show_conclusion=True):
-        """Plot the result of a hierarchy test.
+    _function = "hierarchy_test"
+    _height = 2.6
 
-        Parameters
-        ----------
-        result : Result
-            What :func:`skmot.model_selection.hierarchy_test` returns.
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : HierarchyTestDisplay
-            Display that stores the plotted values.
-
-        Raises
-        ------
-        TypeError
-            If the result is of another function.
-        """
-        check_result(result, _FIELDS, "hierarchy_test")
-        values = {field: getattr(result, field) for field in _FIELDS}
-        return cls(**values).plot(ax, show_conclusion=show_conclusion)
-
-    def plot(self, ax=None, *, show_conclusion=True):
-        """Plot dissimilarities by differences in depth.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : HierarchyTestDisplay
-            The object itself.
-        """
+    def _draw(self, ax):
         distances = _centre_twice(self.depth_distances)
         dissimilarities = _centre_twice(self.log_dissimilarities)
         ends = np.array([distances.min(), distances.max()])
         low, high = np.percentile(self.null_slopes, _MIDDLE)
-        is_new = ax is None
-        with drawing(ax, (COLUMN_WIDTH, 2.6)) as (ax,):
-            self.ax_, self.figure_ = ax, ax.figure
-            across = np.array([ends[0], 0.0, ends[1]])
-            self.wedge_ = ax.fill_between(
-                across,
-                low * across,
-                high * across,
-                color=CHANCE,
-                linewidth=0,
-                label="permuted stimuli (95 %)",
-            )
-            (self.dots_,) = ax.plot(
-                distances.ravel(),
-                dissimilarities.ravel(),
-                linestyle="",
-                marker="o",
-                # Of 1,600 pairs, dots overlap.
-                markersize=np.clip(60 / np.sqrt(distances.size), 1.5, 4),
-                color="black",
-                alpha=0.6,
-                markeredgewidth=0,
-            )
-            (self.line_,) = ax.plot(
-                ends,
-                self.slope * ends,
-                color=FOUND,
-                linewidth=2,
-                label=f"slope {self.slope:.2f}",
-            )
-            ax.set(
-                xlabel="difference in depth\n(means of layers subtracted)",
-                ylabel="log dissimilarity\n(means of layers subtracted)",
-            )
-            add_legend(ax, title=self._say_p_values())
-            if show_conclusion and self.conclusion:
-                write_sentence(ax, self.conclusion, is_new=is_new)
-        return self
+        across = np.array([ends[0], 0.0, ends[1]])
+        self.wedge_ = ax.fill_between(
+            across,
+            low * across,
+            high * across,
+            color=CHANCE,
+            linewidth=0,
+            label="permuted stimuli (95 %)",
+        )
+        (self.dots_,) = ax.plot(
+            distances.ravel(),
+            dissimilarities.ravel(),
+            linestyle="",
+            marker="o",
+            # Of 1,600 pairs, dots overlap.
+            markersize=np.clip(60 / np.sqrt(distances.size), 1.5, 4),
+            color="black",
+            alpha=0.6,
+            markeredgewidth=0,
+        )
+        (self.line_,) = ax.plot(
+            ends,
+            self.slope * ends,
+            color=FOUND,
+            linewidth=2,
+            label=f"slope {self.slope:.2f}",
+        )
+        ax.set(
+            xlabel="difference in depth\n(means of layers subtracted)",
+            ylabel="log dissimilarity\n(means of layers subtracted)",
+        )
+        add_legend(ax, title=self._say_p_values())
 
     def _say_p_values(self):
         return (

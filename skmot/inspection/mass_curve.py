@@ -4,32 +4,17 @@ import numpy as np
 
 from skmot.inspection._drawing import (
     CHANCE,
-    COLUMN_WIDTH,
     FOUND,
     STYLES,
     add_legend,
-    check_result,
-    drawing,
-    write_sentence,
 )
+from skmot.inspection._result import ResultDisplay
 
-_FIELDS = (
-    "masses",
-    "similarities",
-    "fitted_similarities",
-    "null_similarities",
-    "verdict",
-    "share",
-    "low",
-    "high",
-    "p_value",
-    "conclusion",
-)
 # The middle 95 % of the values by chance, in percent.
 _MIDDLE = 2.5, 97.5
 
 
-class MassCurveDisplay:
+class MassCurveDisplay(ResultDisplay):
     """Plot of the held-out similarity by the share of the units that is matched.
 
     The curve rises while units with a counterpart are added, and is flat when only
@@ -119,86 +104,42 @@ class MassCurveDisplay:
         self.p_value = p_value
         self.conclusion = conclusion
 
-    @classmethod
-    def from_result(cls, result, *, ax=None, show_conclusion=True):
-        """Plot a mass curve.
+    _function = "mass_curve"
+    _height = 2.7
 
-        Parameters
-        ----------
-        result : Result
-            What :func:`skmot.partial.mass_curve` returns.
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : MassCurveDisplay
-            Display that stores the plotted values.
-
-        Raises
-        ------
-        TypeError
-            If the result is of another function.
-        """
-        check_result(result, _FIELDS, "mass_curve")
-        values = {field: getattr(result, field) for field in _FIELDS}
-        return cls(**values).plot(ax, show_conclusion=show_conclusion)
-
-    def plot(self, ax=None, *, show_conclusion=True):
-        """Plot the curve, the verdict and the interval.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : MassCurveDisplay
-            The object itself.
-        """
-        is_new = ax is None
-        with drawing(ax, (COLUMN_WIDTH, 2.7)) as (ax,):
-            self.ax_, self.figure_ = ax, ax.figure
-            self.null_band_ = ax.fill_between(
+    def _draw(self, ax):
+        self.null_band_ = ax.fill_between(
+            self.masses,
+            *np.percentile(self.null_similarities, _MIDDLE, axis=0),
+            color=CHANCE,
+            linewidth=0,
+            label="permuted (95 %)",
+        )
+        self.fitted_curve_ = None
+        if not np.isnan(self.fitted_similarities).any():
+            (self.fitted_curve_,) = ax.plot(
                 self.masses,
-                *np.percentile(self.null_similarities, _MIDDLE, axis=0),
-                color=CHANCE,
-                linewidth=0,
-                label="permuted (95 %)",
+                self.fitted_similarities,
+                color=STYLES[1]["color"],
+                linestyle="--",
+                label="fitted",
             )
-            self.fitted_curve_ = None
-            if not np.isnan(self.fitted_similarities).any():
-                (self.fitted_curve_,) = ax.plot(
-                    self.masses,
-                    self.fitted_similarities,
-                    color=STYLES[1]["color"],
-                    linestyle="--",
-                    label="fitted",
-                )
-            (self.curve_,) = ax.plot(
-                self.masses,
-                self.similarities,
-                color=FOUND,
-                marker="o",
-                markersize=3,
-                linestyle="",
-                label="held-out",
-            )
-            ax.set(
-                xlabel="matched share of the units (mass)",
-                ylabel="sum of matched mass\ntimes held-out correlation",
-                xlim=(0, 1.02),
-            )
-            self._draw_share(ax)
-            add_legend(ax, title=f"verdict: {self.verdict} (p = {self.p_value:.2g})")
-            if show_conclusion and self.conclusion:
-                write_sentence(ax, self.conclusion, is_new=is_new)
-        return self
+        (self.curve_,) = ax.plot(
+            self.masses,
+            self.similarities,
+            color=FOUND,
+            marker="o",
+            markersize=3,
+            linestyle="",
+            label="held-out",
+        )
+        ax.set(
+            xlabel="matched share of the units (mass)",
+            ylabel="sum of matched mass\ntimes held-out correlation",
+            xlim=(0, 1.02),
+        )
+        self._draw_share(ax)
+        add_legend(ax, title=f"verdict: {self.verdict} (p = {self.p_value:.2g})")
 
     def _draw_share(self, ax):
         self.share_line_ = self.interval_ = None

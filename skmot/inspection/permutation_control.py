@@ -3,22 +3,10 @@
 import numpy as np
 
 from skmot.inspection._drawing import (
-    COLUMN_WIDTH,
-    check_result,
     draw_null,
-    drawing,
-    write_sentence,
 )
+from skmot.inspection._result import ResultDisplay
 
-_FIELDS = (
-    "score",
-    "null_scores",
-    "p_value",
-    "conclusion",
-    "control",
-    "statistic",
-    "direction",
-)
 # What was randomised, in the legend.
 _RANDOMISED = {
     "stimuli": "permuted stimuli",
@@ -27,7 +15,7 @@ _RANDOMISED = {
 }
 
 
-class PermutationControlDisplay:
+class PermutationControlDisplay(ResultDisplay):
     """Plot of a held-out score, or a cost, among those of permuted data.
 
     Use :meth:`from_result` to create a display.
@@ -100,67 +88,23 @@ class PermutationControlDisplay:
         self.statistic = statistic
         self.direction = direction
 
-    @classmethod
-    def from_result(cls, result, *, ax=None, show_conclusion=True):
-        """Plot the result of a permutation control.
+    _function = "permutation_control"
+    _height = 2.0
 
-        Parameters
-        ----------
-        result : Result
-            What :func:`skmot.model_selection.permutation_control` returns.
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : PermutationControlDisplay
-            Display that stores the plotted values.
-
-        Raises
-        ------
-        TypeError
-            If the result is of another function.
-        """
-        check_result(result, _FIELDS, "permutation_control")
-        values = {field: getattr(result, field) for field in _FIELDS}
-        return cls(**values).plot(ax, show_conclusion=show_conclusion)
-
-    def plot(self, ax=None, *, show_conclusion=True):
-        """Plot the score among the null scores.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a figure.
-        show_conclusion : bool, default=True
-            Whether to write the conclusion above the plot.
-
-        Returns
-        -------
-        display : PermutationControlDisplay
-            The object itself.
-        """
+    def _draw(self, ax):
         is_cost = self.statistic == "cost"
         sign = -1 if is_cost else 1
         name = "cost" if is_cost else "score"
         found = sign * self.score
-        is_new = ax is None
-        with drawing(ax, (COLUMN_WIDTH, 2.0)) as (ax,):
-            self.ax_, self.figure_ = ax, ax.figure
-            self.bars_, self.line_ = draw_null(
-                ax,
-                sign * np.asarray(self.null_scores),
-                found,
-                null_name=_RANDOMISED.get(self.control, "by chance"),
-                value_name=f"{name} {found:.3g} (p = {self.p_value:.2g})",
-            )
-            ax.set_xlabel(
-                "cost of the fit"
-                if is_cost
-                else f"held-out correlation of the {self.direction}"
-            )
-            if show_conclusion and self.conclusion:
-                write_sentence(ax, self.conclusion, is_new=is_new)
-        return self
+        self.bars_, self.line_ = draw_null(
+            ax,
+            sign * np.asarray(self.null_scores),
+            found,
+            null_name=_RANDOMISED.get(self.control, "by chance"),
+            value_name=f"{name} {found:.3g} (p = {self.p_value:.2g})",
+        )
+        ax.set_xlabel(
+            "cost of the fit"
+            if is_cost
+            else f"held-out correlation of the {self.direction}"
+        )
