@@ -118,7 +118,7 @@ def make_simulated_cortex(
             Digit that each stimulus shows.
         images : ndarray of shape (899, 8, 8)
             Stimuli with values from 0 to 1. They are those of
-            :func:`load_digit_networks` with the same seed, in the same order, so that
+            :func:`load_digit_networks`, in the same order, so that
             its networks can be compared with the regions.
         DESCR : str
             Description of the dataset.
@@ -138,7 +138,7 @@ def make_simulated_cortex(
     >>> len(cortex.trials["subject 1"]), len(cortex.subjects["subject 1"])
     (2697, 899)
     """
-    train, stimuli, train_labels, labels = split_digits(random_state)
+    train, stimuli, train_labels, labels = split_digits()
     # The first two children are the runs of `load_digit_trajectories`.
     seeds = np.random.SeedSequence(random_state).spawn(4 + n_subjects)[2:]
     network_seed = int(seeds[0].generate_state(1)[0])

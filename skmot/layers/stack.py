@@ -201,9 +201,11 @@ class LayerStack(PlainState):
     def from_trials(cls, layers, stimuli=None, names=None, unit_names=None):
         """Return a stack of averages over trials, which keeps the trials.
 
-        The stack has one row per distinct stimulus, in the order of first appearance.
-        Each layer is the average over the trials of each stimulus. Indexing selects
-        stimuli with all their trials, so that no split can separate them.
+        The stack has one row per distinct stimulus, in the order of first appearance,
+        which is random in most experiments. Give the other side of a comparison its
+        labels, too, and use :func:`align_stimuli`: a side without labels is compared
+        row by row. Each layer is the average over the trials of each stimulus. Indexing
+        selects stimuli with all their trials, so that no split can separate them.
 
         Parameters
         ----------

@@ -79,7 +79,8 @@ class TrainingStimuli:
         warnings.warn(
             f"{len(names)} of the {len(scored)} rows scored show stimuli that were "
             f"trained on ({named}{more}), so this is not a score of held-out stimuli. "
-            "Keep the repeats of a stimulus together: make one row of them with "
+            "Score rows that were not given to `fit`. If these are repeats, keep those "
+            "of a stimulus together: make one row of them with "
             "`LayerStack.from_trials`, or split with `StimulusKFold` (and `groups=`).",
             LeakWarning,
             stacklevel=stacklevel_of_caller(),

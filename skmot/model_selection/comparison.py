@@ -361,7 +361,7 @@ class Comparison:
             rows = [_over_stimuli(pair, reference, confidence_level) for pair in paired]
         else:
             rows = self._over_networks(paired, reference, confidence_level, correction)
-        return Differences(rows, reference, over, correction)
+        return Differences(rows, reference, over, correction, self._methods)
 
     @property
     def _methods(self):

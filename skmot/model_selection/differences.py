@@ -27,6 +27,8 @@ class Differences(list):
         What they hold for.
     correction : {"holm", None}
         Correction of the p-values.
+    methods : list
+        Names of all methods, of which those without a difference are named.
 
     Attributes
     ----------
@@ -36,10 +38,17 @@ class Differences(list):
         The given value.
     """
 
-    def __init__(self, rows, reference, over, correction):
+    def __init__(self, rows, reference, over, correction, methods):
         super().__init__(rows)
         self.over = over
+        compared = {reference, *(row["method"] for row in rows)}
         self.conclusion = _conclude(rows, reference, over, correction)
+        if rows and (missing := [name for name in methods if name not in compared]):
+            self.conclusion += (
+                f" Not compared: {', '.join(map(repr, missing))}, whose scores are of "
+                "another kind or of other units than those of the reference (RSA and "
+                "CKA have costs only)."
+            )
 
     def __str__(self):
         lines = _table(self, _SHOWN[self.over])

@@ -32,6 +32,9 @@ from skmot.multilevel.cache import LayerCache, in_tiles
 from skmot.multilevel.estimators import LayerCoupler
 from skmot.multilevel.inner import ForeignInner, LayerHandle, inner_of
 
+# Symmetric costs in float32 differ by less between both orders of two networks.
+_ROUNDING = 1e-5
+
 
 class PairwiseCosts(NDArrayOperatorsMixin):
     """Costs of all pairs of networks, returned by :func:`pairwise_costs`.
@@ -169,9 +172,10 @@ def pairwise_costs(
     Raises
     ------
     ValueError
-        If there are fewer than two networks, their stimuli differ, one is a single
-        array and another one has several layers, or a pair cannot be fitted. Errors of
-        fits name the pair.
+        If there are fewer than two networks, `symmetric` is True and the costs of the
+        first two networks depend on their order, the stimuli of networks differ, one is
+        a single array and another one has several layers, or a pair cannot be fitted.
+        Errors of fits name the pair.
     TypeError
         If the fitted estimator has no `cost_`.
 
@@ -220,6 +224,9 @@ def pairwise_costs(
     off_diagonal = combinations if symmetric else permutations
     pairs = [(i, i) for i in range(n_networks)]
     pairs += list(off_diagonal(range(n_networks), 2))
+    if symmetric:
+        # One pair in both orders shows whether the order matters.
+        pairs.append((1, 0))
     places = [f"source {names[i]!r}, target {names[j]!r}" for i, j in pairs]
     sides = None
     if not _has_own_fit(estimator):
@@ -231,11 +238,19 @@ def pairwise_costs(
             found, log = _solve_pairs(estimator, sides, pairs, places, n_jobs, task)
     # repeat_warnings, pairwise_costs, the caller.
     repeat_warnings(log, stacklevel=3)
-    costs = np.empty((n_networks, n_networks))
+    costs = np.full((n_networks, n_networks), np.nan)
     for (i, j), cost in zip(pairs, found, strict=True):
         costs[i, j] = cost
-        if symmetric:
-            costs[j, i] = cost
+    if symmetric:
+        if not np.isclose(costs[0, 1], costs[1, 0], rtol=_ROUNDING, atol=_ROUNDING):
+            raise ValueError(
+                f"The costs of {type(estimator).__name__} depend on the order of two "
+                f"networks, or on chance: {costs[0, 1]:.6g} with {names[0]!r} as the "
+                f"source and {names[1]!r} as the target, and {costs[1, 0]:.6g} the "
+                "other way round. Use `symmetric=False`."
+            )
+        lower = np.tril_indices(n_networks, -1)
+        costs[lower] = costs.T[lower]
     return PairwiseCosts(costs, names, clone(estimator))
 
 

@@ -682,6 +682,34 @@ class MultiLevelOT(LayerCoupler):
         self.memory = memory
         self.random_state = random_state
 
+    def set_params(self, **params):
+        """Set the parameters of this estimator, and of its inner estimator.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters; `inner__<name>` are those of the inner estimator.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not exist, or belongs to an inner estimator that is
+            None.
+        """
+        nested = [name for name in params if name.startswith("inner__")]
+        if nested and params.get("inner", self.inner) is None:
+            raise ValueError(
+                f"{nested[0]!r} cannot be set, because `inner` is None. Give the inner "
+                "estimator to set or search its parameters: "
+                "`MultiLevelOT(SoftMatching())`."
+            )
+        return super().set_params(**params)
+
     def _inner_estimator(self):
         return SoftMatching() if self.inner is None else self.inner
 

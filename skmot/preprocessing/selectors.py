@@ -380,6 +380,10 @@ class ActivitySelector(UnitSelector, auto_wrap_output_keys=None):
     The tuning curve of a unit that responds to one or two stimuli is a matter of these
     stimuli. It matches others by chance, and predicts nothing for other stimuli.
 
+    For the target, use this transformer in :class:`TransformedTargetLayers`. Do not
+    choose `min_active` by a held-out cost: with fewer source units it is the cost of
+    another comparison, and leaving out units that match badly lowers it.
+
     Parameters
     ----------
     min_active : int or float, default=5

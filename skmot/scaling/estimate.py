@@ -392,7 +392,7 @@ def _measure_once(estimator, *size):
 
 def _span(seconds):
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= 2 * unit:
+        if seconds >= (2 if unit > 1 else 1) * unit:
             return f"{seconds / unit:.3g} {name}"
     return f"{1000 * seconds:.3g} ms"
 

@@ -11,7 +11,7 @@ def cortex():
     return make_simulated_cortex()
 
 
-def test_the_stimuli_are_those_of_the_networks_at_the_same_seed(cortex):
+def test_the_stimuli_are_those_of_the_networks(cortex):
     networks = load_digit_networks(source_hidden=(4,), target_hidden=(4,))
     np.testing.assert_array_equal(cortex.images, networks.images)
     np.testing.assert_array_equal(cortex.labels, networks.labels)

@@ -59,6 +59,7 @@ def test_linear_predictivity_is_ridge_by_the_papers_protocol(seed, alphas):
     ) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 @pytest.mark.parametrize("widths", [(30, 8), (150, 8), (1, 8), (8, 1), (90, 120)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("alpha_per_target", [False, True])

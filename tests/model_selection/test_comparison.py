@@ -240,6 +240,10 @@ def test_differences_are_of_what_both_methods_have():
     comparison = compare(sources, targets, METHODS, 2, n_bootstrap=5, verbose=False)
     found = {(row["method"], row["direction"]) for row in comparison.differences("mot")}
     assert found == {("piped", "target"), ("piped", "source"), ("forward", "target")}
+    # A method that has no difference is not left out without a word.
+    for over in ("networks", "stimuli"):
+        text = str(comparison.differences("mot", over=over))
+        assert "Not compared: 'cost'" in text.replace("\n", " ")
     assert comparison.differences("cost") == []
     with pytest.raises(ValueError, match="one of the methods"):
         comparison.differences("other")

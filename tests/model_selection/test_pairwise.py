@@ -64,7 +64,7 @@ class CountedMatching(SoftMatching):
         return super().fit(X, y)
 
 
-def test_symmetric_costs_take_half_the_fits(networks):
+def test_symmetric_costs_take_half_the_fits_and_one_more(networks):
     class Both(CountedMatching):
         n_fits = 0
 
@@ -73,8 +73,34 @@ def test_symmetric_costs_take_half_the_fits(networks):
 
     both = pairwise_costs(networks, Both())
     half = pairwise_costs(networks, Half(), symmetric=True)
-    assert (Both.n_fits, Half.n_fits) == (9, 6)
+    assert (Both.n_fits, Half.n_fits) == (9, 7)
     np.testing.assert_allclose(half, both, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [RotationMatching(tol=0), SemiMatching(), LinearPredictivity(random_state=0)],
+)
+def test_directed_costs_are_not_taken_for_symmetric_ones(estimator):
+    rng = np.random.default_rng(0)
+    populations = {"a": rng.normal(size=(60, 4)), "b": rng.normal(size=(60, 7))}
+    with pytest.raises(
+        ValueError,
+        match=r"depend on the order.*'a' as the source and 'b'.*`symmetric=False`",
+    ):
+        pairwise_costs(populations, estimator, symmetric=True)
+
+
+def test_costs_of_float32_layers_are_symmetric_enough():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(300, 20)) + 100
+    populations = [
+        (shared + 1e-3 * rng.normal(size=shared.shape)).astype("float32")
+        for _ in range(3)
+    ]
+    for estimator in (SoftMatching(), Procrustes(), CKA(), RSA()):
+        costs = np.asarray(pairwise_costs(populations, estimator, symmetric=True))
+        np.testing.assert_array_equal(costs, costs.T)
 
 
 def test_roots_of_twice_a_correlation_cost_are_distances():

@@ -825,3 +825,11 @@ def test_warning_about_dead_units_names_their_layers(estimator):
     many[:, :, 0] = 0.0
     with pytest.warns(DeadUnitWarning, match="8 .* of y .*layer 4 and 3 more"):
         estimator.fit([rng.normal(size=(20, 4))], list(many))
+
+
+def test_parameters_of_no_inner_estimator_are_an_error_that_says_what_to_give():
+    message = r"'inner__mass' cannot be set.*`MultiLevelOT\(SoftMatching\(\)\)`"
+    with pytest.raises(ValueError, match=message):
+        MultiLevelOT().set_params(inner__mass=0.5)
+    mot = MultiLevelOT().set_params(inner=SoftMatching(), inner__mass=0.5)
+    assert mot.inner.mass == 0.5

@@ -137,6 +137,7 @@ def ridge_by_hand(seen, made, training, alphas):
     return np.array(scores)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "k"), [(7, 7), (1, 4), (4, 1), (30, 50), (200, 20)])
 def test_each_unit_has_the_penalty_that_is_best_for_it(n, k, dtype):
@@ -168,6 +169,7 @@ def test_each_unit_has_the_penalty_that_is_best_for_it(n, k, dtype):
     assert regression.cost_ == pytest.approx(1 - scores.max(axis=0).mean(), abs=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 def test_dead_units_have_no_penalty_and_units_without_a_score_the_largest():
     X, Y = populations(4, 5)
     validation, fitted = np.split(np.random.RandomState(0).permutation(40), [5])
@@ -183,6 +185,7 @@ def test_dead_units_have_no_penalty_and_units_without_a_score_the_largest():
     assert regression.cost_ == pytest.approx(1 - scores.max(axis=0).mean(), abs=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 @pytest.mark.parametrize("alpha_per_target", [False, True])
 @pytest.mark.parametrize("shape", [(60, 9, 7), (36, 50, 40), (40, 1, 6)])
 def test_float32_has_the_penalties_and_the_cost_of_float64(shape, alpha_per_target):
@@ -219,6 +222,7 @@ def test_units_that_vary_in_one_part_only_are_not_predicted_and_predict_nothing(
     assert found.cost_ == pytest.approx(1 - 2 / 3 * best, abs=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 def test_what_is_constant_over_the_validation_part_predicts_nothing():
     validation, fitted = np.split(np.random.RandomState(0).permutation(40), [5])
     for seed in range(5):
@@ -286,6 +290,7 @@ def decomposed(monkeypatch):
     return shapes
 
 
+@pytest.mark.filterwarnings("ignore:.*validation stimuli:UserWarning")
 @pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)], ids=str)
 @pytest.mark.parametrize("n_jobs", [1, 3])
 def test_each_layer_is_decomposed_twice_for_all_its_partners(
@@ -680,3 +685,18 @@ def test_solutions_on_disk_know_which_rows_are_repeats(tmp_path):
     assert mot.fit(X, y).cost_ > torn + 0.2
     unique = [side.with_stimuli(range(180)) for side in (X, y)]
     assert mot.fit(*unique).cost_ == torn
+
+
+@pytest.mark.parametrize(("n_stimuli", "is_warned"), [(232, True), (240, False)])
+def test_a_penalty_for_each_unit_on_few_validation_stimuli_raises_a_warning(
+    n_stimuli, is_warned
+):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2, n_stimuli, 4))
+    ridge = LinearPredictivity(random_state=0, alpha_per_target=True)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        ridge.fit(X, y)
+    found = [str(warning.message) for warning in raised]
+    assert bool(found) == is_warned
+    assert all("29 validation stimuli" in message for message in found)
