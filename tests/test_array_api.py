@@ -426,7 +426,7 @@ ONE_POPULATION = [
     RotationMatching(tol=1e-2),
     LinearPredictivity(random_state=0),
     # The second penalty is so small that the layers themselves are decomposed.
-    LinearPredictivity([10.0, 1e-14], alpha_per_target=True, random_state=0),
+    LinearPredictivity([10.0, 1e-14], True, validation_fraction=0.5, random_state=0),
 ]
 SEVERAL_LAYERS = [
     MultiLevelOT(),
