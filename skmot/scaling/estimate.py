@@ -290,16 +290,22 @@ class _Work:
             name: _share_among_layers(pairs[name], widths)
             for name in ("reading", "preparing", "prepared bytes")
         }
-        reading, preparing = layers["reading"].sum(), layers["preparing"].sum()
+        reading = layers["reading"].sum()
+        preparing = np.split(layers["preparing"], [len(widths[0])])
         self.parts = {
             "reading": float(reading),
-            "preparation": float(preparing),
+            "preparation": float(layers["preparing"].sum()),
             "pairs": float(pairs["solving"].sum()),
             "bookkeeping": float(self.n_pairs * overhead),
         }
-        in_parallel = sum(self.parts.values()) - reading
+        # Workers wait for a layer of the smaller network that their pairs have in
+        # common, and prepare those of the other network side by side.
+        alone = min(preparing, key=len).sum()
+        if self.n_pairs == 1:
+            alone = layers["preparing"].sum()
+        in_parallel = sum(self.parts.values()) - reading - alone
         longest = pairs["solving"].max() + overhead
-        self.seconds = float(reading + max(in_parallel / n_workers, longest))
+        self.seconds = float(reading + alone + max(in_parallel / n_workers, longest))
         n_at_once = min(n_workers, self.n_pairs)
         # Layers of pairs that are being fitted stay in memory, even beyond the limit.
         kept_layers = min(
