@@ -38,6 +38,7 @@ NETWORKS = {
 N_FOLDS = 5
 # Layers of more units than half the stimuli are compared over stimuli by all sides, but
 # skmot also checks a pair of such layers and reads the statistics of its units.
+_BESIDE_CHECKS = " (the same products, and checks and statistics of the units)"
 LEAST_SPEED_UP = {"few units": 1.0, "many units": 0.7}
 
 
@@ -83,7 +84,7 @@ def _row(subject, case, times, against, found, expected, limit=1.0):
         case,
         *times,
         against,
-        wanted=f"at least {limit:g}x",
+        wanted=f"at least {limit:g}x{_BESIDE_CHECKS if limit < 1 else ''}",
         limit=limit,
         at_least=True,
         right=difference <= AGREEMENT[subject],
