@@ -116,7 +116,7 @@ def test_missing_label_is_an_error_with_its_row(stimuli):
 
 
 @pytest.mark.parametrize(
-    "missing", [None, np.nan, np.datetime64("NaT"), pd.NA, pd.NaT, ("a", None)]
+    "missing", [None, np.nan, np.datetime64("NaT", "s"), pd.NA, pd.NaT, ("a", None)]
 )
 def test_a_missing_label_is_an_error_that_names_its_row(missing):
     with pytest.raises(ValueError, match=r"label of row 1 is missing"):
