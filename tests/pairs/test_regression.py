@@ -307,6 +307,8 @@ def test_each_layer_is_decomposed_twice_for_all_its_partners(
 
 def test_parts_that_differ_from_pair_to_pair_are_told_apart():
     (X,), target = random_networks((9,), (7, 30, 8))
+    # `random_state=None` draws from NumPy's global generator, as in scikit-learn, so
+    # this alone makes both series of parts the same: hence the two `noqa`.
     np.random.seed(4)  # noqa: NPY002
     costs = [LinearPredictivity().fit(X, y).cost_ for y in target]
     np.random.seed(4)  # noqa: NPY002
