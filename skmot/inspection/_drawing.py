@@ -25,6 +25,8 @@ STYLES = (
     {"color": "#56B4E9", "marker": "X", "linestyle": ":"},
 )
 FOUND, CHANCE = "#0072B2", "0.7"
+# The middle 95 % of the values by chance, in percent.
+MIDDLE = 2.5, 97.5
 # More labels along an axis would overlap.
 MOST_LABELS = 12
 # Longer names of layers are shortened in the middle.

@@ -5,12 +5,10 @@ import numpy as np
 from skmot.inspection._drawing import (
     CHANCE,
     FOUND,
+    MIDDLE,
     add_legend,
 )
 from skmot.inspection._result import ResultDisplay
-
-# The middle 95 % of the slopes by chance, in percent.
-_MIDDLE = 2.5, 97.5
 
 
 class HierarchyTestDisplay(ResultDisplay):
@@ -105,7 +103,7 @@ class HierarchyTestDisplay(ResultDisplay):
         distances = _centre_twice(self.depth_distances)
         dissimilarities = _centre_twice(self.log_dissimilarities)
         ends = np.array([distances.min(), distances.max()])
-        low, high = np.percentile(self.null_slopes, _MIDDLE)
+        low, high = np.percentile(self.null_slopes, MIDDLE)
         across = np.array([ends[0], 0.0, ends[1]])
         self.wedge_ = ax.fill_between(
             across,

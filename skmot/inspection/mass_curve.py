@@ -5,13 +5,11 @@ import numpy as np
 from skmot.inspection._drawing import (
     CHANCE,
     FOUND,
+    MIDDLE,
     STYLES,
     add_legend,
 )
 from skmot.inspection._result import ResultDisplay
-
-# The middle 95 % of the values by chance, in percent.
-_MIDDLE = 2.5, 97.5
 
 
 class MassCurveDisplay(ResultDisplay):
@@ -110,7 +108,7 @@ class MassCurveDisplay(ResultDisplay):
     def _draw(self, ax):
         self.null_band_ = ax.fill_between(
             self.masses,
-            *np.percentile(self.null_similarities, _MIDDLE, axis=0),
+            *np.percentile(self.null_similarities, MIDDLE, axis=0),
             color=CHANCE,
             linewidth=0,
             label="permuted (95 %)",
