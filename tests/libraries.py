@@ -6,9 +6,13 @@ import math
 import numpy as np
 import pytest
 
-# A pretend device, whose arrays numpy cannot read: what went to the host unasked would
-# raise.
-HOMES = {"torch": "cpu", "array_api_strict": "device1"}
+# Library and device. "device1" is a pretend device, whose arrays numpy cannot read:
+# what went to the host unasked would raise.
+HOMES = {
+    "torch": ("torch", "cpu"),
+    "torch on a GPU": ("torch", "cuda:0"),
+    "array_api_strict": ("array_api_strict", "device1"),
+}
 
 
 class Home:
@@ -17,7 +21,8 @@ class Home:
     def __init__(self, library, device):
         self.library = importlib.import_module(library)
         strict = library == "array_api_strict"
-        self.device = self.library.Device(device) if strict else device
+        make = self.library.Device if strict else self.library.device
+        self.device = make(device)
 
     def asarray(self, array):
         # Of its own: torch warns of what is read-only.
@@ -34,9 +39,12 @@ class Home:
         return beside(array, self.asarray(np.zeros(1)))
 
 
-def home_at(library, device=None):
-    pytest.importorskip(library)
-    return Home(library, HOMES[library] if device is None else device)
+def home_at(name, device=None):
+    library, usual = HOMES[name]
+    found = pytest.importorskip(library)
+    if usual.startswith("cuda") and not found.cuda.is_available():
+        pytest.skip("there is no GPU that torch can use")
+    return Home(library, usual if device is None else device)
 
 
 def beside(first, second):

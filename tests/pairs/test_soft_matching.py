@@ -7,11 +7,11 @@ make is no parameter of an estimator, and none needs as many as there are.
 import pickle
 import tracemalloc
 import warnings
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -489,17 +489,60 @@ def similarity_among_others(plan, X, Y, factor):
 
 
 def best_plan(X, Y):
-    """Return the plan of an assignment of copies of the units, in float64."""
-    X, Y = (side.astype(float) for side in (X, Y))
-    n, k = X.shape[1], Y.shape[1]
+    """Return the plan of an assignment of copies of the units, in whole numbers.
+
+    Products of loud units are 1e16 times the others, so that a solver in float64 does
+    not see which of the others are best.
+    """
+    (n_stimuli, n), k = X.shape, Y.shape[1]
+    X, Y = in_whole_numbers(X), in_whole_numbers(Y)
+    products = n_stimuli * (X.T @ Y) - np.outer(X.sum(axis=0), Y.sum(axis=0))
     copies = np.lcm(n, k)
-    products = (X - X.mean(axis=0)).T @ (Y - Y.mean(axis=0))
-    rows, columns = linear_sum_assignment(
+    rows, columns = exact_assignment(
         -np.repeat(np.repeat(products, copies // n, axis=0), copies // k, axis=1)
     )
     plan = np.zeros((n, k))
     np.add.at(plan, (rows // (copies // n), columns // (copies // k)), 1 / copies)
     return plan
+
+
+def in_whole_numbers(side):
+    """Return numbers times 2^120 as integers of Python. None of them is rounded."""
+    whole = [int(Fraction(float(value)) * 2**120) for value in side.ravel()]
+    assert [value / 2**120 for value in whole] == side.ravel().tolist()
+    return np.array(whole, dtype=object).reshape(side.shape)
+
+
+def exact_assignment(costs):
+    """Return the cheapest assignment of integers, by shortest augmenting paths."""
+    size = len(costs)
+    never = 1 + 2 * size * int(np.abs(costs).max())
+    rows, columns = np.zeros(size, dtype=object), np.zeros(size, dtype=object)
+    row_of = np.full(size, -1)
+    for start in range(size):
+        distance = np.full(size, never, dtype=object)
+        before, seen = np.full(size, -1), np.zeros(size, dtype=bool)
+        row, last, length = start, -1, 0
+        while True:
+            through = length + costs[row] - rows[row] - columns
+            shorter = ~seen & (through < distance).astype(bool)
+            distance[shorter], before[shorter] = through[shorter], last
+            last = min(np.flatnonzero(~seen), key=distance.__getitem__)
+            length, seen[last] = distance[last], True
+            if row_of[last] < 0:
+                break
+            row = row_of[last]
+        rows[start] += length
+        for column in np.flatnonzero(seen):
+            slack = length - distance[column]
+            columns[column] -= slack
+            if row_of[column] >= 0:
+                rows[row_of[column]] += slack
+        while last >= 0:
+            previous = before[last]
+            row_of[last] = start if previous < 0 else row_of[previous]
+            last = previous
+    return row_of, np.arange(size)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
