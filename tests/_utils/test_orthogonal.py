@@ -4,6 +4,8 @@ An estimator keeps the best of many rounds, each with a plan of its own. What on
 gives, and that no plan leaves a trace in the next, only the internal import shows.
 """
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.linalg import expm, orthogonal_procrustes, polar
@@ -205,6 +207,43 @@ def test_angles_of_any_size_are_turned_where_subspaces_intersect(cosine, dtype):
     # The rotation between the others is by these angles, which have one trace.
     nearest = slow_nearest_rotation(target)
     assert np.trace(found) == pytest.approx(np.trace(nearest), abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_subspaces_along_the_axes_are_turned_into_each_other(n, dtype):
+    # Axes of one subspace are in the other one, or at exactly right angles to it.
+    axes = np.eye(n)
+    for rank in range(1, n):
+        for kept in combinations(range(n), rank):
+            left, right = axes[:, :rank], axes[:, kept]
+            found = nearest_rotation(left.astype(dtype), right)
+            np.testing.assert_allclose(found @ right, left, atol=ROUNDING[dtype])
+            np.testing.assert_allclose(found @ found.T, axes, atol=ROUNDING[dtype])
+            # The polar factor of U2' V2 gives the largest trace.
+            others = [np.delete(axes, columns, 1) for columns in (range(rank), kept)]
+            shared = np.linalg.norm(others[0].T @ others[1], "nuc")
+            assert np.trace(found) == pytest.approx(
+                np.sum(left * right) + shared, abs=n * ROUNDING[dtype]
+            )
+
+
+@pytest.mark.parametrize(("n", "k"), [(60, 20), (60, 31), (60, 45), (60, 59)])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_few_and_many_dimensions_of_near_duplicates_are_rotated_alike(n, k, dtype):
+    # With k < n / 2 from principal vectors, otherwise from complements.
+    rng = np.random.default_rng(0)
+    left = np.repeat(rng.normal(size=(n // 2, k)), 2, axis=0)
+    left = (left + 1e-2 * rng.normal(size=(n, k))).astype(dtype)
+    weights = coupled(n, k)
+    product = left.astype(np.float64) @ weights.toarray().T
+    found = nearest_rotation(left, weights)
+    np.testing.assert_allclose(found @ found.T, np.eye(n), atol=ROUNDING[dtype])
+    expected = slow_nearest_rotation(product)
+    values = np.linalg.svd(product, compute_uv=False)[:k]
+    error = 4 * ROUNDING[dtype] * values[0] / values[-1]
+    assert np.trace(found) == pytest.approx(np.trace(expected), abs=error)
+    assert np.sum(found * product) == pytest.approx(values.sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
