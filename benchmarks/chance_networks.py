@@ -2,7 +2,9 @@
 
 Each function takes a seed, simulates differences of methods or networks, and returns
 whether the p-value is .05 or less. In `NULLS` the mean difference is 0, or networks are
-unrelated; in `POWER` they are not.
+unrelated; in `POWER` they are not. The intervals of means over fixed networks are
+claims about new stimuli, which are wrong if the interval does not contain the score of
+these fits for many new stimuli.
 """
 
 import itertools
@@ -10,11 +12,16 @@ from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 
-from skmot import LayerStack, SoftMatching
-from skmot.model_selection import compare, joint_permutation_test, mean_over_networks
+from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot.model_selection import (
+    compare,
+    group_separation_test,
+    joint_permutation_test,
+    mean_over_networks,
+)
 
 LEVEL = 0.05
 N_STIMULI = 40
@@ -160,6 +167,52 @@ def reject_difference(seed, n_sources, n_targets, n_rows=30, second=1.0):
     return bool(row["p_value"] <= LEVEL)
 
 
+# -- the interval over stimuli of a mean over two subjects -----------------------------
+
+# Stimuli that stand for all possible ones.
+N_NEW = 6000
+
+
+def interval_of_two_subjects_misses(seed, n_stimuli, cv, signal=0.4):
+    """Whether the interval of the mean misses the score for new stimuli."""
+    random = np.random.default_rng(seed)
+    tuning = {
+        name: [signal * random.normal(size=(6, 10)) for _ in range(2)]
+        for name in ("model", "subject 1", "subject 2")
+    }
+
+    def respond(n_rows):
+        signals = random.normal(size=(n_rows, 6))
+        return {
+            name: LayerStack(
+                [signals @ units + random.normal(size=(n_rows, 10)) for units in layers]
+            )
+            for name, layers in tuning.items()
+        }
+
+    recorded, new = respond(n_stimuli), respond(N_NEW)
+    model, new_model = recorded.pop("model"), new.pop("model")
+    comparison = compare(
+        {"model": model},
+        recorded,
+        {"MOT": MultiLevelOT()},
+        cv,
+        directions=["target"],
+        n_bootstrap=300,
+        random_state=0,
+        verbose=False,
+    )
+    (row,) = comparison.summary(("method", "direction"))
+    truth = np.mean(
+        [
+            MultiLevelOT().fit(model[train], subject[train]).score(new_model, new[name])
+            for train, _ in cv.split(model)
+            for name, subject in recorded.items()
+        ]
+    )
+    return not row["low"] <= truth <= row["high"]
+
+
 # -- the permutation test of all pairs -------------------------------------------------
 
 
@@ -184,6 +237,22 @@ def reject_unrelated(seed, n_sources, n_targets, shared=0.0, statistic="cost"):
         n_permutations=19,
         random_state=seed,
     )
+    return bool(result.p_value <= LEVEL)
+
+
+# -- groups of networks ----------------------------------------------------------------
+
+
+def reject_groups(seed, sizes, effect=0.0, **options):
+    """Test groups of networks, which are points in ten dimensions with distances."""
+    random = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    centres = effect * random.normal(size=(len(sizes), 10))
+    # Some networks are further from all others, as noisy ones are.
+    spread = random.exponential(size=(len(groups), 1))
+    points = centres[groups] + (1 + spread) * random.normal(size=(len(groups), 10))
+    costs = np.linalg.norm(points[:, np.newaxis] - points, axis=2)
+    result = group_separation_test(costs, groups, random_state=seed, **options)
     return bool(result.p_value <= LEVEL)
 
 
@@ -246,6 +315,30 @@ NULLS = {
     "joint permutations, 2 x 1, score": partial(
         reject_unrelated, n_sources=2, n_targets=1, statistic="score"
     ),
+    "groups of 4 and 4 networks": partial(reject_groups, sizes=(4, 4)),
+    "groups of 3, 3 and 3 networks": partial(reject_groups, sizes=(3, 3, 3)),
+    "groups of 5, 3 and 1 networks": partial(reject_groups, sizes=(5, 3, 1)),
+    "groups of 10 and 10 networks, random exchanges": partial(
+        reject_groups, sizes=(10, 10), n_permutations=199
+    ),
+    "interval of the mean over two subjects, 100 stimuli held out": partial(
+        interval_of_two_subjects_misses,
+        n_stimuli=200,
+        cv=ShuffleSplit(1, test_size=100, random_state=0),
+    ),
+    "interval of the mean over two subjects, 30 stimuli held out": partial(
+        interval_of_two_subjects_misses,
+        n_stimuli=90,
+        cv=ShuffleSplit(1, test_size=30, random_state=0),
+    ),
+}
+NOT_PROTECTED = {
+    "interval of the mean over two subjects, 5 folds of 100 stimuli": partial(
+        interval_of_two_subjects_misses, n_stimuli=100, cv=KFold(5)
+    ),
+    "interval of the mean over two subjects, 5 folds, weak signals": partial(
+        interval_of_two_subjects_misses, n_stimuli=100, cv=KFold(5), signal=0.12
+    ),
 }
 # Effects of networks and pairs have a standard deviation of .3 each, those of stimuli
 # of .5, and each pair and stimulus has a further error of 1.
@@ -256,6 +349,15 @@ POWER = {
     ),
     "difference of .5, one set of 6": partial(_set_of_six, **ALL_EFFECTS, mean=0.5),
     "difference of .5, one source, 8 targets": partial(_one_source, mean=0.5),
+    "groups of 4 and 4 networks that differ": partial(
+        reject_groups, sizes=(4, 4), effect=1.5
+    ),
+    "groups of 3, 3 and 3 networks that differ": partial(
+        reject_groups, sizes=(3, 3, 3), effect=1.5
+    ),
+    "groups of 10 and 10 networks that differ": partial(
+        reject_groups, sizes=(10, 10), effect=1.5, n_permutations=199
+    ),
     "difference of matchings with and without signal, 4 x 4": partial(
         reject_difference, n_sources=4, n_targets=4, second=0.0
     ),

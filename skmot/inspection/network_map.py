@@ -1,8 +1,8 @@
 """NetworkMapDisplay, a map of networks whose distances are their costs."""
 
 import numpy as np
-from sklearn.manifold import MDS
 
+from skmot._utils.embedding import embed_costs, says_little
 from skmot.inspection._drawing import (
     CHARACTER_WIDTH,
     COLUMN_WIDTH,
@@ -15,9 +15,6 @@ from skmot.inspection._drawing import (
     shorten,
 )
 
-# Costs of both directions that differ by less than this share of the largest one differ
-# by rounding errors.
-_SAME = 1e-6
 # Half the width of a dot, and the distance of its name, in points.
 _DOT, _BESIDE = 3.0, 5.0
 
@@ -61,6 +58,7 @@ class NetworkMapDisplay:
     See Also
     --------
     skmot.metrics.pairwise_costs : Computes the costs of all pairs of networks.
+    skmot.model_selection.group_separation_test : Tests groups without a map.
 
     Notes
     -----
@@ -69,10 +67,13 @@ class NetworkMapDisplay:
     distances). No map in two dimensions can show networks that are all equally far from
     each other: their stress is .32 for eight networks, .35 for ten and .40 for twenty,
     and their map is a disc with a pattern that means nothing. The stress above the map
-    is followed by this number, and is to be compared with it.
+    is followed by this number, and is to be compared with it. From a stress of .3, or
+    of .8 of that number, the map says that two dimensions say little: read the matrix
+    of the costs instead. (Kruskal [1]_ calls .2 poor, for nonmetric scaling, whose
+    stress is lower.)
 
-    The costs of most estimators are no distances: the cost of
-    :class:`skmot.SoftMatching` is a squared distance, so pass ``np.sqrt(2 * costs)``.
+    The costs of most estimators are no distances. Those of :class:`skmot.SoftMatching`
+    and :class:`skmot.Procrustes` are squared distances, which need ``squared=True``.
 
     References
     ----------
@@ -88,8 +89,8 @@ class NetworkMapDisplay:
     >>> rng = np.random.default_rng(0)
     >>> shared = rng.normal(size=(100, 5))
     >>> networks = {name: shared + 0.5 * rng.normal(size=(100, 5)) for name in "abc"}
-    >>> distances = np.sqrt(2 * pairwise_costs(networks, SoftMatching()))
-    >>> display = NetworkMapDisplay.from_costs(distances, names=list(networks))
+    >>> costs = pairwise_costs(networks, SoftMatching())
+    >>> display = NetworkMapDisplay.from_costs(costs, squared=True)
     >>> display.stress < 0.001  # three points always fit
     True
     """
@@ -114,7 +115,16 @@ class NetworkMapDisplay:
         self.is_symmetrized = is_symmetrized
 
     @classmethod
-    def from_costs(cls, costs, *, names=None, groups=None, symmetrize=False, ax=None):
+    def from_costs(
+        cls,
+        costs,
+        *,
+        names=None,
+        groups=None,
+        squared=False,
+        symmetrize=False,
+        ax=None,
+    ):
         """Embed networks in two dimensions, and plot the map.
 
         Parameters
@@ -127,6 +137,9 @@ class NetworkMapDisplay:
             :func:`skmot.metrics.pairwise_costs` returns.
         groups : sequence of str, default=None
             Group of each network, for instance its architecture.
+        squared : bool, default=False
+            Whether the costs are squared distances, whose roots the map shows: those of
+            :class:`skmot.SoftMatching` and :class:`skmot.Procrustes`.
         symmetrize : bool, default=False
             Whether to take the mean of both directions, if costs are not symmetric. The
             map says so.
@@ -146,32 +159,15 @@ class NetworkMapDisplay:
             or groups is not that of the networks.
         """
         names = getattr(costs, "names", None) if names is None else names
-        costs = np.array(costs, dtype=np.float64)
-        _check_shape(costs)
-        np.fill_diagonal(costs, 0.0)
-        _check_values(costs)
-        difference = float(np.abs(costs - costs.T).max())
-        is_symmetric = difference <= _SAME * costs.max()
-        if not is_symmetric and not symmetrize:
-            raise ValueError(
-                "`costs` are not symmetric: both directions of a pair differ by up to "
-                f"{difference:.3g}. A map has one distance for each pair: "
-                "`symmetrize=True` takes the mean of both."
-            )
-        # Rounding errors are removed, too, because MDS needs exact symmetry.
-        costs = (costs + costs.T) / 2
-        positions, stress = _embed(costs, init="classical_mds", n_init=1)
-        # Classical scaling cannot start from equal distances.
-        equal = 1.0 - np.eye(len(costs))
-        _, equal_stress = _embed(equal, init="random", n_init=4, random_state=0)
+        found = embed_costs(costs, squared=squared, symmetrize=symmetrize)
         return cls(
-            positions,
-            stress,
-            equal_stress=equal_stress,
+            found.positions,
+            found.stress,
+            equal_stress=found.equal_stress,
             names=names,
             groups=groups,
-            costs=costs,
-            is_symmetrized=not is_symmetric,
+            costs=found.costs,
+            is_symmetrized=found.is_symmetrized,
         ).plot(ax)
 
     def plot(self, ax=None):
@@ -218,9 +214,11 @@ class NetworkMapDisplay:
             ax.margins(0.18)
             lay_out(self.figure_)
             ax.apply_aspect()
-            self.texts_ = _write_names(ax, positions, names)
+            boxes = []
             if self.groups is not None:
-                ax.legend(frameon=True, fontsize="small", loc="best")
+                legend = ax.legend(frameon=True, fontsize="small", loc="best")
+                boxes.append(legend.get_window_extent().extents)
+            self.texts_ = _write_names(ax, positions, names, boxes)
         return self
 
     def _draw_group(self, ax, positions, groups, group, number):
@@ -238,22 +236,31 @@ class NetworkMapDisplay:
         said = f"stress {self.stress:.2f}"
         if self.equal_stress is not None:
             said += f" ({self.equal_stress:.2f} if all were equally far)"
+        if says_little(self.stress, self.equal_stress):
+            said += ":\ntwo dimensions say little"
         return f"{said}\nmean of both directions" if self.is_symmetrized else said
 
 
-def _embed(costs, **options):
-    """Return positions in two dimensions, and their stress."""
-    embedding = MDS(metric="precomputed", normalized_stress=True, **options)
-    positions = embedding.fit_transform(costs)
-    return positions, float(embedding.stress_)
+def _write_names(ax, positions, names, boxes):
+    """Write a name beside each dot, where it covers nothing, if it can.
 
-
-def _write_names(ax, positions, names):
-    """Write a name beside each dot, where it covers no dot or name, if it can."""
-    dots = ax.transData.transform(positions) * POINTS_PER_INCH / ax.figure.dpi
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes with the dots.
+    positions : ndarray of shape (n_networks, 2)
+        Positions of the dots.
+    names : sequence of str
+        Names.
+    boxes : list of ndarray of shape (4,)
+        Left, bottom, right and top, in pixels, of what names must not cover.
+    """
+    to_points = POINTS_PER_INCH / ax.figure.dpi
+    dots = ax.transData.transform(positions) * to_points
     size = SMALL * font_size()
-    page = ax.bbox.extents * POINTS_PER_INCH / ax.figure.dpi
+    page = ax.bbox.extents * to_points
     taken, texts = [(*dot - _DOT, *dot + _DOT) for dot in dots], []
+    taken += [box * to_points for box in boxes]
     # Names are preferably written towards the middle, where there is more room.
     is_right = dots[:, 0] > dots[:, 0].mean()
     for dot, position, name, right in zip(
@@ -303,18 +310,3 @@ def _overlap(first, second):
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(width, 0.0) * max(height, 0.0)
-
-
-def _check_shape(costs):
-    if costs.ndim != 2 or costs.shape[0] != costs.shape[1] or len(costs) < 3:
-        raise ValueError(
-            "`costs` must be a square matrix of three or more networks; got an array "
-            f"of shape {costs.shape}."
-        )
-
-
-def _check_values(costs):
-    if not np.isfinite(costs).all() or costs.min() < 0:
-        raise ValueError("`costs` must be finite and not negative, as distances are.")
-    if costs.max() == 0:
-        raise ValueError("All `costs` are 0: the networks do not differ.")

@@ -57,6 +57,29 @@ def test_equal_distances_have_the_stress_that_is_written():
     assert f"({best:.2f} if all were equally far)" in display.ax_.get_title()
 
 
+def test_the_map_tells_when_two_dimensions_say_little(distances):
+    def title(costs):
+        return NetworkMapDisplay.from_costs(costs).ax_.get_title()
+
+    assert "little" not in title(distances)
+    for n_networks in (4, 8):
+        assert "two dimensions say little" in title(1 - np.eye(n_networks))
+    # Three networks that are equally far are a triangle.
+    assert "little" not in title(1 - np.eye(3))
+    # A display that is made by hand says it, too.
+    display = NetworkMapDisplay(np.zeros((5, 2)), 0.31)
+    assert display.plot().ax_.get_title() == "stress 0.31:\ntwo dimensions say little"
+    assert NetworkMapDisplay(np.zeros((5, 2)), 0.29).plot().ax_.get_title() == (
+        "stress 0.29"
+    )
+
+
+def test_squared_distances_are_shown_by_their_roots(distances):
+    display = NetworkMapDisplay.from_costs(distances**2, squared=True)
+    np.testing.assert_allclose(display.costs, distances)
+    assert display.stress < 0.01
+
+
 def test_costs_that_differ_by_direction_need_a_decision(distances):
     distances[0, 1] += 0.5
     with pytest.raises(ValueError, match=r"differ by up to 0\.5.*symmetrize=True"):
