@@ -27,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from joblib import Parallel, delayed
 from scipy.stats import binomtest
 
-PARTS = ("hierarchy", "controls", "partial", "networks", "noise")
+PARTS = ("hierarchy", "controls", "partial", "networks", "noise", "recurring")
 KINDS = ("NULLS", "NOT_PROTECTED", "POWER")
 
 
