@@ -1,12 +1,18 @@
 """Hierarchy score: how closely a layer coupling follows depth (paper 2, appendix G)."""
 
+import warnings
+
 import numpy as np
 
-from skmot._utils.array_api import to_numpy
+from skmot._utils.array_api import as_numbers
+from skmot._utils.sklearn import validate_params
+from skmot._utils.warnings import stacklevel_of_caller
+from skmot.layers.depth import DepthPriorCoupling, depth_distances, relative_depths
 from skmot.layers.reading import check_unmasked
 from skmot.transport import solve_transport
 
 
+@validate_params({"adjusted": ["boolean"]}, prefer_skip_nested_validation=True)
 def hierarchy_score(coupling, adjusted=False):
     """Score how closely a layer coupling follows relative depth.
 
@@ -41,6 +47,13 @@ def hierarchy_score(coupling, adjusted=False):
     ValueError
         If the coupling is not a finite two-dimensional array with a nonzero entry, or
         if `adjusted` is True and one side has a single layer.
+
+    Warns
+    -----
+    UserWarning
+        If the coupling was made with a depth prior, which makes the score circular. The
+        `coupling_` of an estimator with `depth_prior` tells that it was, see
+        :class:`DepthPriorCoupling`.
 
     See Also
     --------
@@ -84,7 +97,16 @@ def hierarchy_score(coupling, adjusted=False):
     0.0
     """
     check_unmasked(coupling, "`coupling`")
-    weights = np.abs(to_numpy(coupling).astype(np.float64))
+    if isinstance(coupling, DepthPriorCoupling):
+        warnings.warn(
+            "This coupling was made with a depth prior, so its hierarchy score is "
+            "circular: it follows depth because it was made to. Score a coupling of "
+            "`depth_prior=0`, or use skmot.model_selection.hierarchy_test, which reads "
+            "the layer costs.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
+    weights = np.abs(as_numbers(coupling, "coupling"))
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(
             f"`coupling` must be two-dimensional and not empty; got {weights.shape}."
@@ -100,16 +122,6 @@ def hierarchy_score(coupling, adjusted=False):
         )
     depths = (relative_depths(n_layers) for n_layers in weights.shape)
     return score_weights(weights, depth_distances(*depths), adjusted)
-
-
-def relative_depths(n_layers):
-    """Return equally spaced depths from 0 to 1, or 0.5 for a single layer."""
-    return np.linspace(0.0, 1.0, n_layers) if n_layers > 1 else np.array([0.5])
-
-
-def depth_distances(source_depths, target_depths):
-    """Return the difference in depth of each pair of layers."""
-    return np.abs(source_depths[:, np.newaxis] - target_depths)
 
 
 def score_weights(weights, distances, adjusted):

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skmot.layers.depth import depth_distances, relative_depths
 from skmot.transport import solve_transport
 from skmot.transport._refine import refine
 
 STRATEGIES = ("transport", "single_best", "pairwise_best", "permuted", "uniform")
+# Strategies whose weights come from the outer transport problem.
+TRANSPORT_STRATEGIES = ("transport", "single_best", "permuted")
 # Costs are compared relative to their spread, rounded to this many decimals. Sums of
 # float64 costs are accurate to about 1e-13, so a plan may exceed the optimum by that.
 _COMPARED_DECIMALS = 12
@@ -29,7 +32,8 @@ class LayerCoupling:
         Weights in the reconstruction of the source layers. Each row sums to
         1 / n_source_layers.
     duality_gap : float
-        Upper bound on how much the cost of the transport plan exceeds the optimum.
+        Upper bound on how much the transport plan exceeds the optimum of the outer
+        problem, with the depth prior.
     converged : bool
         Whether the duality gap is within the tolerance.
     """
@@ -40,7 +44,7 @@ class LayerCoupling:
     converged: bool = True
 
 
-def couple_layers(layer_costs, strategy, random_state=None):
+def couple_layers(layer_costs, strategy, random_state, depth_prior):
     """Couple the layers of two networks by the costs of their pairs.
 
     Parameters
@@ -50,8 +54,11 @@ def couple_layers(layer_costs, strategy, random_state=None):
     strategy : {"transport", "single_best", "pairwise_best", "permuted", \
 "uniform"}
         See :class:`skmot.MultiLevelOT`.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState instance or None
         Controls the permutation of the strategy "permuted".
+    depth_prior : float
+        Weight of the difference in relative depth in the outer problem. 0 for the
+        strategies that have none.
 
     Returns
     -------
@@ -61,6 +68,8 @@ def couple_layers(layer_costs, strategy, random_state=None):
     if strategy == "uniform":
         coupling = np.full(layer_costs.shape, 1.0 / layer_costs.size)
         return LayerCoupling(coupling, coupling.copy())
+    if depth_prior:
+        layer_costs = _with_depth_prior(layer_costs, depth_prior)
     costs, scale = _rescale_and_round(layer_costs)
     if strategy == "pairwise_best":
         return LayerCoupling(
@@ -87,6 +96,12 @@ def _select_one_per_column(rows, shape):
     coupling = np.zeros(shape)
     coupling[rows, np.arange(shape[1])] = 1.0 / shape[1]
     return coupling
+
+
+def _with_depth_prior(costs, weight):
+    """Return C + w (max C - min C) |u_l - v_m|, the costs of the outer problem."""
+    depths = (relative_depths(n_layers) for n_layers in costs.shape)
+    return costs + weight * np.ptp(costs) * depth_distances(*depths)
 
 
 def _rescale_and_round(costs):

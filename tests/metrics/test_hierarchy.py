@@ -1,7 +1,11 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
-from skmot.metrics import hierarchy_score
+from skmot import MultiLevelOT
+from skmot.metrics import DepthPriorCoupling, hierarchy_score
 from tests import reference
 
 DEPTHS = [(2, 2), (2, 3), (4, 4), (4, 8), (8, 4), (6, 9), (12, 7), (30, 30)]
@@ -136,3 +140,41 @@ def test_coupling_is_left_as_it_is():
     coupling.setflags(write=False)
     hierarchy_score(coupling, adjusted=True)
     np.testing.assert_array_equal(coupling, -1)
+
+
+# -- couplings with a depth prior ------------------------------------------------------
+
+
+@pytest.mark.parametrize("adjusted", [False, True])
+def test_a_coupling_made_with_a_depth_prior_is_warned_of(adjusted):
+    rng = np.random.default_rng(0)
+    X, y = ([rng.normal(size=(30, 4)) for _ in range(depth)] for depth in (3, 4))
+    coupling = MultiLevelOT(depth_prior=0.5).fit(X, y).coupling_
+    with pytest.warns(UserWarning, match="hierarchy_test") as caught:
+        score = hierarchy_score(coupling, adjusted=adjusted)
+    assert caught[0].filename == __file__
+    assert score == hierarchy_score(np.asarray(coupling), adjusted=adjusted)
+    hierarchy_score(MultiLevelOT().fit(X, y).coupling_, adjusted=adjusted)
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda coupling: 3 * coupling,
+        lambda coupling: coupling[1:],
+        lambda coupling: coupling.T,
+        copy.deepcopy,
+        lambda coupling: pickle.loads(pickle.dumps(coupling)),
+    ],
+    ids=["scaled", "sliced", "transposed", "copied", "pickled"],
+)
+def test_the_mark_of_a_depth_prior_is_kept(derive):
+    coupling = DepthPriorCoupling(np.random.default_rng(0).random((4, 3)))
+    with pytest.warns(UserWarning, match="circular"):
+        hierarchy_score(derive(coupling))
+
+
+def test_a_masked_coupling_is_refused():
+    coupling = np.ma.masked_array(np.eye(3) / 3, mask=np.eye(3))
+    with pytest.raises(ValueError, match="`coupling` has masked entries"):
+        hierarchy_score(coupling)

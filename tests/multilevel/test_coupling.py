@@ -152,6 +152,128 @@ def test_the_cost_of_uniform_is_the_mean_cost_over_all_permutations(shape):
     assert uniform.cost_ == pytest.approx(np.mean(permuted), rel=1e-12)
 
 
+# -- a prior on depth ------------------------------------------------------------------
+
+
+def with_prior(costs, weight):
+    """Return C + w (max C - min C) |u_l - v_m|, with loops."""
+    n, k = costs.shape
+    spread, found = costs.max() - costs.min(), costs.copy()
+    for s in range(n):
+        for t in range(k):
+            u, v = (i / (d - 1) if d > 1 else 0.5 for i, d in ((s, n), (t, k)))
+            found[s, t] += weight * spread * abs(u - v)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4), (4, 3), (5, 5), (2, 6)])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-12, 0), (1e12, 0), (1, 1e4)])
+@pytest.mark.parametrize("weight", [0.1, 0.7, np.float32(2), 30])
+def test_a_depth_prior_is_added_to_the_costs_of_the_outer_problem(
+    shape, scale, offset, weight
+):
+    costs = np.random.default_rng(0).normal(size=shape)
+    plan, cost = reference.transport(with_prior(costs, float(weight)))
+    mot = couple(scale * costs + offset, depth_prior=weight)
+    np.testing.assert_allclose(mot.coupling_, plan, atol=1e-12)
+    np.testing.assert_array_equal(mot.inverse_coupling_, mot.coupling_)
+    np.testing.assert_array_equal(mot.layer_costs_, scale * costs + offset)
+    assert mot.cost_ == pytest.approx(
+        scale * np.sum(plan * costs) + offset, rel=1e-12, abs=1e-9 * scale
+    )
+    assert 0 <= mot.duality_gap_ <= 1e-9 * scale * max(cost, 1)
+    # Numbers read off the marked coupling are plain ones.
+    assert type(mot.cost_) is float
+    assert type(mot.coupling_.sum()) is np.float64
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4), (2, 6), (3, 3)])
+def test_one_counterpart_with_a_depth_prior_is_that_of_the_outer_problem(shape):
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        costs = random.integers(0, 3, size=shape).astype(float)
+        P = np.asarray(couple(costs, depth_prior=0.4).coupling_)
+        outer = with_prior(costs, 0.4).round(10)
+        single = couple(costs, depth_prior=0.4, strategy="single_best")
+        np.testing.assert_allclose(
+            single.coupling_, one_a_column(best(P, outer), shape[0])
+        )
+        np.testing.assert_allclose(
+            single.inverse_coupling_, one_a_column(best(P.T, outer.T), shape[1]).T
+        )
+        assert single.cost_ == pytest.approx(np.sum(single.coupling_ * costs))
+        permuted = couple(costs, depth_prior=0.4, strategy="permuted", random_state=1)
+        np.testing.assert_array_equal(
+            sorted(permuted.coupling_.tolist()), sorted(P.tolist())
+        )
+
+
+def test_a_depth_prior_of_zero_changes_nothing():
+    X, y, held_out_X, held_out_y = split()
+    plain, zero = (
+        MultiLevelOT(**settings).fit(X, y) for settings in ({}, {"depth_prior": 0})
+    )
+    for name in ("coupling_", "inverse_coupling_", "layer_costs_"):
+        assert type(getattr(zero, name)) is np.ndarray
+        np.testing.assert_array_equal(getattr(zero, name), getattr(plain, name))
+    assert zero.cost_ == plain.cost_
+    assert zero.held_out_cost(held_out_X, held_out_y) == plain.held_out_cost(
+        held_out_X, held_out_y
+    )
+
+
+def test_a_depth_prior_does_not_order_layers_whose_costs_are_all_the_same():
+    # The unit of the prior is the range of the costs, which is 0.
+    costs = np.full((4, 4), 0.3)
+    np.testing.assert_array_equal(
+        couple(costs, depth_prior=5.0).coupling_, couple(costs).coupling_
+    )
+
+
+@pytest.mark.parametrize("kind", [MultiLevelOT, MultiLevelOTRotation])
+def test_a_large_depth_prior_couples_in_the_order_of_depth_whatever_the_layers(kind):
+    X, y, held_out_X, held_out_y = split(random_networks((5, 6, 4), (4, 6, 5)))
+    plain = kind().fit(X[::-1], y)
+    mot = kind(depth_prior=100).fit(X[::-1], y)
+    assert np.abs(plain.coupling_ - np.eye(3) / 3).max() > 0.1
+    np.testing.assert_allclose(mot.coupling_, np.eye(3) / 3, atol=1e-15)
+    np.testing.assert_array_equal(mot.layer_costs_, plain.layer_costs_)
+    assert mot.cost_ == pytest.approx(np.trace(plain.layer_costs_) / 3)
+    held_out = [
+        pairs[index].held_out_cost(held_out_X[::-1][index], held_out_y[index])
+        for index, pairs in enumerate(mot.inner_)
+    ]
+    found = mot.held_out_cost(held_out_X[::-1], held_out_y)
+    assert found == pytest.approx(np.mean(held_out))
+
+
+@pytest.mark.parametrize("kind", [MultiLevelOT, MultiLevelOTRotation])
+@pytest.mark.parametrize("weight", [-0.1, np.nan, np.inf, "0.5", None, 1j, [0.5]])
+def test_a_depth_prior_that_is_no_weight_is_an_error(kind, weight):
+    with pytest.raises(ValueError, match="'depth_prior' parameter of MultiLevelOT"):
+        kind(depth_prior=weight).fit(*random_networks())
+
+
+@pytest.mark.parametrize("strategy", ["pairwise_best", "uniform"])
+def test_a_depth_prior_without_an_outer_problem_is_an_error(strategy):
+    networks = random_networks()
+    level = MultiLevelOT(strategy=strategy, depth_prior=0.5)
+    with pytest.raises(ValueError, match=f"'{strategy}' solves no outer problem"):
+        level.fit(*networks)
+    with pytest.raises(ValueError, match=f"'{strategy}' solves no outer problem"):
+        MultiLevelOT(level).fit(*([network] for network in networks))
+    MultiLevelOT(strategy=strategy, depth_prior=0).fit(*networks)
+
+
+def test_a_depth_prior_acts_at_the_level_that_it_is_given_to():
+    X, y = ([network] * 2 for network in random_networks())
+    inner = MultiLevelOT(depth_prior=3.0).fit(X[0], y[0])
+    above = MultiLevelOT(MultiLevelOT(depth_prior=3.0)).fit(X, y)
+    np.testing.assert_array_equal(above.inner_[0][1].coupling_, inner.coupling_)
+    np.testing.assert_array_equal(above.layer_costs_, np.full((2, 2), inner.cost_))
+    assert type(above.coupling_) is np.ndarray
+
+
 # -- costs of networks -----------------------------------------------------------------
 
 
