@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, diags_array
 
 from skmot._units import paired_squared_distances
 from skmot._utils.array_api import apply_plan
@@ -18,21 +18,23 @@ class PlanMap:
     Attributes
     ----------
     plan : sparse array of shape (n_source_units, n_target_units)
-        Coupling between live units.
-    factor : float
-        Factor of the weights, so that the weights of each reconstructed unit sum to
-        one.
+        Coupling between live units. Entries are negative for pairs of opposite sign.
+    factor : float or ndarray of shape (n_reconstructed_units,)
+        Factor of the weights, so that the magnitudes of the weights of each
+        reconstructed unit sum to one: the inverse of the mass of the unit.
     to_source : bool, default=False
         Whether source units are reconstructed from target units.
     """
 
     plan: object
-    factor: float
+    factor: object
     to_source: bool = False
 
     def __call__(self, units):
         plan = self.plan.T if self.to_source else self.plan
-        return apply_plan(units, plan * self.factor)
+        if np.ndim(self.factor) == 0:
+            return apply_plan(units, plan * self.factor)
+        return apply_plan(units, plan @ diags_array(self.factor))
 
 
 def over_all_units(plan, source, target):
@@ -50,13 +52,31 @@ def over_all_units(plan, source, target):
     plan : csr_array of shape (n_source_units, n_target_units)
         Plan with empty rows and columns for dead units.
     """
-    if source.live.all() and target.live.all():
+    return extend_plan(plan, source.live, target.live)
+
+
+def extend_plan(plan, rows, columns):
+    """Extend a plan between some of the units by empty rows and columns.
+
+    Parameters
+    ----------
+    plan : sparse array of shape (n_rows_kept, n_columns_kept)
+        Plan between some of the units.
+    rows, columns : ndarray of bool of shape (n_rows,) and (n_columns,)
+        Masks of these units.
+
+    Returns
+    -------
+    plan : csr_array of shape (n_rows, n_columns)
+        Plan between all units.
+    """
+    if rows.all() and columns.all():
         return plan.tocsr()
     plan = plan.tocoo()
-    rows, columns = np.flatnonzero(source.live), np.flatnonzero(target.live)
+    shape = len(rows), len(columns)
+    rows, columns = np.flatnonzero(rows), np.flatnonzero(columns)
     return coo_array(
-        (plan.data, (rows[plan.row], columns[plan.col])),
-        shape=(len(source.live), len(target.live)),
+        (plan.data, (rows[plan.row], columns[plan.col])), shape=shape
     ).tocsr()
 
 
@@ -69,7 +89,8 @@ def cost_from_differences(plan, source, target):
     Parameters
     ----------
     plan : sparse array of shape (n_source_units, n_target_units)
-        Coupling between the units.
+        Coupling between the units. If an entry is negative, the target unit is
+        multiplied by -1.
     source, target : TuningCurves
         The units.
 
@@ -80,6 +101,10 @@ def cost_from_differences(plan, source, target):
     """
     plan = plan.tocoo()
     squared = paired_squared_distances(
-        source.vectors, target.vectors, plan.row, plan.col
+        source.vectors,
+        target.vectors,
+        plan.row,
+        plan.col,
+        signs=np.where(plan.data < 0, -1, 1),
     )
-    return float(plan.data @ squared) * source.weight / 2
+    return float(np.abs(plan.data) @ squared) * source.weight / 2

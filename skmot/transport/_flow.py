@@ -191,7 +191,9 @@ def _approximate_potentials(costs, masses):
     rows = xp.concat(rows)
     # Each row and column now has a reduced cost of 0, so no sum of the kernel is 0.
     sample = to_numpy(costs.take(_sampled_arcs(costs)))
-    entropy = max(_ENTROPY * float(sample.std()), 1e-6 * costs.factor)
+    # Squares of large costs overflow in float32.
+    deviation = float(sample.std(dtype=np.float64))
+    entropy = max(_ENTROPY * deviation, 1e-6 * costs.factor)
     kernel = _Kernel(costs, rows, columns, entropy)
     if math.prod(costs.shape) <= _MOST_KEPT:
         kernel = list(kernel)
@@ -480,11 +482,11 @@ def _only_flow(costs, masses):
     rows, columns, amounts = staircase(*masses)
     n, k = costs.shape
     found = SimplexResult(rows * k + columns, amounts, None, True)
-    rows, columns = np.zeros(n), np.zeros(k)
-    if costs.spread > 0 and k == 1:
-        rows = costs.scaled()[:, 0]
-    elif costs.spread > 0:
-        columns = costs.scaled()[0]
+    # The potentials of equal costs are 0.
+    if k == 1:
+        rows, columns = costs.on_arcs(np.arange(n)), np.zeros(k)
+    else:
+        rows, columns = np.zeros(n), costs.on_arcs(np.arange(k))
     return _flow(costs, found, masses, rows, columns)
 
 

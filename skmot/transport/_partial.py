@@ -2,18 +2,20 @@
 
 import math
 from fractions import Fraction
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from skmot.transport._costs import CostMatrix
 from skmot.transport._flow import cheapest_flow, complete
+from skmot.transport._masses import mean_over_mass, whole_masses
 from skmot.transport._solver import (
     GAP_TOLERANCE,
     MAX_PIVOTS,
     TransportResult,
+    check_pivots,
     solve_transport,
-    uniform_masses,
 )
 
 # Costs are from 0 to 1, so no optimal plan uses an arc with this cost.
@@ -26,12 +28,20 @@ _LARGEST_DENOMINATOR = 1000
 _LARGEST_TOTAL = 2**50
 
 
-def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
-    """Compute the optimal plan that matches a fraction of two uniform populations.
+def solve_partial_transport(
+    costs,
+    mass,
+    *,
+    row_weights=None,
+    column_weights=None,
+    max_pivots=MAX_PIVOTS,
+):
+    """Compute the optimal plan that matches a fraction of two populations.
 
     Minimises sum_ij P_ij costs_ij over P >= 0 whose n rows sum to at most 1/n, whose k
     columns sum to at most 1/k, and whose entries sum to `mass` ([1]_, [2]_). The
-    optimal plan determines which units are left out.
+    optimal plan determines which units are left out. With weights, the limits are
+    proportional to the weights, and those of each side sum to 1.
 
     Parameters
     ----------
@@ -40,6 +50,9 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
     mass : float
         Fraction of the mass that is matched, above 0 and at most 1. If it is 1, the
         result is that of :func:`solve_transport`.
+    row_weights, column_weights : array-like of shape (n,) and (k,), default=None
+        Positive weights of rows and columns, see :func:`solve_transport`. None means
+        equal weights.
     max_pivots : int, default=100_000_000
         Maximum number of pivots of the network simplex.
 
@@ -54,8 +67,9 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
     Raises
     ------
     ValueError
-        If the costs are not a two-dimensional, nonempty, finite, real array, or the
-        mass is not above 0 and at most 1.
+        If the costs are not a two-dimensional, nonempty, finite, real array, the mass
+        is not above 0 and at most 1, or there is not one positive, finite weight for
+        each row and each column.
     RuntimeError
         If the result of the solver is not a valid plan.
 
@@ -68,7 +82,8 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
                      >= mean(u) - (1 - mass) max(u)
 
     and likewise for columns. Therefore mean(u) + mean(v) - (1 - mass) (max(u) + max(v))
-    is a lower bound of the cost of every plan. The optimum attains this bound: units
+    is a lower bound of the cost of every plan. (With weights a_i in place of 1/n, the
+    mean is the weighted mean.) The optimum attains this bound: units
     that are not fully matched then have the largest potential of their side. (In terms
     of linear programming, max(u) + max(v) is the multiplier of the total mass, and
     u - max(u) and v - max(v) are the multipliers of the inequalities, at most 0.)
@@ -102,21 +117,28 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
     >>> round(result.cost, 3), result.converged
     (0.333, True)
     """
-    if not 0 < mass <= 1:
+    check_pivots(max_pivots)
+    if not isinstance(mass, Real) or not 0 < mass <= 1:
         raise ValueError(f"`mass` must be more than 0 and at most 1; got {mass!r}.")
     if mass == 1:
-        return solve_transport(costs, max_pivots=max_pivots)
+        return solve_transport(
+            costs,
+            row_weights=row_weights,
+            column_weights=column_weights,
+            max_pivots=max_pivots,
+        )
     mass = float(mass)
     costs = CostMatrix.of(costs)
     scaled, offset, spread = costs.scaled(), costs.offset, costs.spread
-    row_masses, column_masses, amount = _whole_masses(*scaled.shape, mass)
+    masses = whole_masses(scaled.shape, row_weights, column_weights)
+    row_masses, column_masses, amount = _divisible_masses(*masses, mass)
     flow, potentials = _cheapest_part(
         scaled, row_masses, column_masses, amount, max_pivots
     )
     weights = flow.data * (mass / amount)
     coupling = csr_array((weights, flow.indices, flow.indptr), shape=flow.shape)
     scaled_cost = float(coupling.multiply(scaled).sum())
-    gap = max(scaled_cost - _dual_objective(*potentials, mass), 0.0)
+    gap = max(scaled_cost - _dual_objective(*potentials, *masses, mass), 0.0)
     rows, columns = potentials
     return TransportResult(
         coupling=coupling,
@@ -126,13 +148,13 @@ def solve_partial_transport(costs, mass, *, max_pivots=MAX_PIVOTS):
         potentials=(rows * spread + offset, columns * spread),
         duality_gap=gap * spread,
         converged=gap <= GAP_TOLERANCE * mass,
+        masses=tuple(side / side.sum() for side in masses),
     )
 
 
-def _whole_masses(n, k, mass):
-    """Return the masses of rows and columns, and the matched mass, as integers."""
-    row_masses, column_masses = uniform_masses(n, k)
-    total = math.lcm(n, k)
+def _divisible_masses(row_masses, column_masses, mass):
+    """Multiply masses by a number, so that the matched mass is an integer, too."""
+    total = int(row_masses.sum())
     fraction = Fraction(mass).limit_denominator(_LARGEST_DENOMINATOR)
     if fraction < 1 and math.isclose(fraction, mass, rel_tol=1e-15):
         factor = (fraction * total).denominator
@@ -181,11 +203,13 @@ def _without_costliest(rows, columns, amounts, scaled, excess):
     return rows[kept], columns[kept], amounts[amounts > 0]
 
 
-def _dual_objective(rows, columns, mass):
+def _dual_objective(rows, columns, row_masses, column_masses, mass):
     """Compute the lower bound of the cost described in `solve_partial_transport`."""
     # The largest potential is subtracted first. For a small mass the differences are
     # mostly 0, and the rounding error of mean potentials could exceed the mass.
     largest = rows.max() + columns.max()
     return float(
-        mass * largest + (rows - rows.max()).mean() + (columns - columns.max()).mean()
+        mass * largest
+        + mean_over_mass(rows - rows.max(), row_masses)
+        + mean_over_mass(columns - columns.max(), column_masses)
     )

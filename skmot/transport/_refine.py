@@ -1,6 +1,5 @@
 """Refinement of plans whose costs have very different scales."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +12,16 @@ _TOLERANCE = 1e-9
 _MOST_ROUNDS = 8
 
 
-def refine(costs, result, scale):
+def refine(costs, result, scale, row_weights=None, column_weights=None):
     """Make a plan optimal among its small costs too.
 
     A few large costs set the spread. Tolerances that are fractions of the spread then
     accept any plan among the other units. The reduced costs c_ij - u_i - v_j have a
-    scale of their own. If G is the duality gap and the smallest flow is 1 / lcm(n, k),
-    an optimal plan uses no arc with a reduced cost above lcm(n, k) G. These costs are
-    clipped, and the problem is solved again, with a spread of lcm(n, k) G.
+    scale of their own. If G is the duality gap and the smallest flow is 1/T, an optimal
+    plan uses no arc with a reduced cost above T G. T is the total of the masses as
+    integers, lcm(n, k) for equal weights. The reduced costs are clipped at 2 T G, so
+    that a plan that uses a clipped arc costs more than the optimum, and the problem is
+    solved again.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def refine(costs, result, scale):
         Result of `solve_transport` for them.
     scale : float
         Scale of the costs between units that are not loud.
+    row_weights, column_weights : ndarray of shape (n,) and (k,), default=None
+        Weights of the units.
 
     Returns
     -------
@@ -37,17 +40,28 @@ def refine(costs, result, scale):
         Its gap is relative to all costs, and `converged` is relative to `scale`.
     """
     columns = result.potentials[1] - np.median(result.potentials[1])
-    units = math.lcm(*costs.shape)
+    units = int(result.flow.sum())
+    # Costs, and the potentials of loud units, round to more than the reduced costs of
+    # their other arcs. Reduced costs below this are rounding errors.
+    rounding = 4 * np.finfo(np.float64).eps * np.abs(costs)
     for n_left in reversed(range(_MOST_ROUNDS)):
+        slack = costs - columns
         # The largest rows for these columns, so that no reduced cost is negative.
-        rows = (costs - columns).min(axis=1)
-        reduced = costs - rows[:, np.newaxis] - columns
-        gap = _gap(result, costs, reduced)
+        rows = (slack + rounding).min(axis=1)
+        reduced = np.maximum(slack - rows[:, np.newaxis] - rounding, 0.0)
+        gap = _gap(result, reduced)
         if gap <= _TOLERANCE * scale or n_left == 0:
             break
-        result = solve_transport(np.minimum(reduced, units * gap))
-        columns = columns + result.potentials[1]
-        columns -= np.median(columns)
+        result = solve_transport(
+            np.minimum(reduced, 2 * units * gap),
+            row_weights=row_weights,
+            column_weights=column_weights,
+        )
+        change = result.potentials[1] - np.median(result.potentials[1])
+        # A rise that is lost in rounding would leave the arcs of the column loose.
+        columns = np.where(
+            change > 0, np.nextafter(columns + change, np.inf), columns + change
+        )
     plan = result.coupling.tocoo()
     return replace(
         result,
@@ -58,9 +72,7 @@ def refine(costs, result, scale):
     )
 
 
-def _gap(result, costs, reduced):
-    """Return the duality gap of a plan, without the rounding errors of large costs."""
+def _gap(result, reduced):
+    """Return the duality gap of a plan, from its reduced costs."""
     plan = result.coupling.tocoo()
-    arcs = plan.row, plan.col
-    rounding = 4 * np.finfo(np.float64).eps * np.abs(costs[arcs])
-    return float(plan.data @ np.maximum(reduced[arcs] - rounding, 0.0))
+    return float(plan.data @ reduced[plan.row, plan.col])

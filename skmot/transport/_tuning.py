@@ -9,9 +9,12 @@ from skmot._utils.array_api import (
     move_to_device_of,
     namespace_of,
     numpy_dtype,
+    select,
     to_numpy,
 )
-from skmot._utils.linalg import triangular_factor
+from skmot._utils.linalg import inner_products, triangular_factor
+from skmot._utils.sparse import ShiftedSparse
+from skmot.transport._masses import mean_over_mass
 from skmot.transport._partial import solve_partial_transport
 from skmot.transport._refine import refine
 from skmot.transport._solver import solve_transport
@@ -33,7 +36,7 @@ class TuningCurves:
 
     Attributes
     ----------
-    vectors : ndarray of shape (n_stimuli, n_units)
+    vectors : array of shape (n_stimuli, n_units) or ShiftedSparse
         Tuning curves, one column for each unit.
     offsets : ndarray of shape (n_units,)
         r or c of the units of this side, in float64.
@@ -70,15 +73,41 @@ class TuningCurves:
         The costs of nearly identical curves are small differences of products. Products
         in float32 would be rounding errors.
         """
+        if isinstance(self.vectors, ShiftedSparse):
+            scale = self._scale_to_norms(self.vectors.squared_norms())
+            return replace(self, vectors=self.vectors.scaled(scale))
         xp = namespace_of(self.vectors)
         vectors = xp.astype(self.vectors, xp.float64)
-        squared = to_numpy(xp.sum(vectors**2, axis=0))
-        scale = np.sqrt(2 * self.offsets / (self.weight * squared))
+        scale = self._scale_to_norms(to_numpy(xp.sum(vectors**2, axis=0)))
         vectors *= move_to_device_of(vectors, scale)
         return TuningCurves(vectors, self.offsets, self.weight)
 
+    def select(self, units):
+        """Return the tuning curves of some units, given by their indices."""
+        vectors = self.vectors
+        if isinstance(vectors, ShiftedSparse):
+            vectors = ShiftedSparse(vectors.matrix[:, units], vectors.offsets[units])
+        else:
+            vectors = select(vectors, units, axis=1)
+        return TuningCurves(vectors, self.offsets[units], self.weight)
 
-def match_tuning_curves(source, target, mass=1.0):
+    def scaled(self, factor):
+        """Return tuning curves multiplied by a number, for squared distances."""
+        vectors = self.vectors
+        if isinstance(vectors, ShiftedSparse):
+            vectors = vectors.scaled(np.full(vectors.shape[1], factor))
+        else:
+            vectors = vectors * factor
+        return TuningCurves(vectors, self.offsets * factor**2, self.weight)
+
+    def _scale_to_norms(self, squared):
+        """Return factors that give columns the norms of the offsets."""
+        return np.sqrt(2 * self.offsets / (self.weight * squared))
+
+
+def match_tuning_curves(
+    source, target, mass=1.0, *, ignore_sign=False, weights=(None, None)
+):
     """Compute the optimal coupling of two populations of tuning curves.
 
     Parameters
@@ -87,16 +116,24 @@ def match_tuning_curves(source, target, mass=1.0):
         Tuning curves over the same stimuli.
     mass : float, default=1.0
         Fraction of the units that is matched, above 0 and at most 1.
+    ignore_sign : bool, default=False
+        Whether the cost of two units is that of x_i and y_j or of x_i and -y_j,
+        whichever is smaller: ``r_i + c_j - weight |x_i . y_j|``.
+    weights : tuple of (ndarray or None), of shape (n_source_units,) and \
+(n_target_units,), default=(None, None)
+        Positive weights of the source units and of the target units, see
+        :func:`solve_transport`. None means equal weights.
 
     Returns
     -------
     result : TransportResult
         Plan between the units. The cost and the potentials include the offsets.
     """
-    result = _match(source, target, mass)
+    settings = mass, ignore_sign, weights
+    result = _match(source, target, *settings)
     dtype = numpy_dtype(source.vectors)
     if dtype == np.float32 and are_nearly_alike(result.cost / mass, dtype):
-        result = _match(source.in_float64(), target.in_float64(), mass)
+        result = _match(source.in_float64(), target.in_float64(), *settings)
     return result
 
 
@@ -105,25 +142,33 @@ def are_nearly_alike(cost, dtype):
     return cost < np.sqrt(np.finfo(dtype).eps)
 
 
-def _match(source, target, mass):
+def _match(source, target, mass, ignore_sign, weights):
     """Compute the optimal coupling in the precision of the tuning curves."""
-    xp = namespace_of(source.vectors)
-    costs = xp.matmul(xp.matrix_transpose(source.vectors), target.vectors)
+    costs = inner_products(source.vectors, target.vectors)
+    if ignore_sign:
+        # In place where possible: the costs take most of the memory.
+        is_numpy = isinstance(costs, np.ndarray)
+        costs = np.abs(costs, out=costs) if is_numpy else namespace_of(costs).abs(costs)
     costs *= -source.weight
+    weights = dict(zip(("row_weights", "column_weights"), weights, strict=True))
     if mass < 1:
         # The offsets influence which units are matched.
         costs = to_numpy(costs) + source.offsets[:, np.newaxis]
         costs += target.offsets
-        result = solve_partial_transport(costs, mass)
+        result = solve_partial_transport(costs, mass, **weights)
         return _judge(result, source, target)
-    result = solve_transport(costs)
+    result = solve_transport(costs, **weights)
     scale = _scale_of_small_costs(source, target)
     if scale is not None:
-        result = refine(to_numpy(costs).astype(np.float64), result, scale)
+        result = refine(to_numpy(costs).astype(np.float64), result, scale, **weights)
     rows, columns = result.potentials
+    offsets = [
+        mean_over_mass(side.offsets, masses)
+        for side, masses in zip((source, target), result.masses, strict=True)
+    ]
     return replace(
         result,
-        cost=result.cost + float(source.offsets.mean() + target.offsets.mean()),
+        cost=result.cost + sum(offsets),
         potentials=(rows + source.offsets, columns + target.offsets),
     )
 

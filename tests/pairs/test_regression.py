@@ -465,6 +465,17 @@ def test_regressors_are_given_float64_and_predictions_are_as_precise_as_layers(a
     assert estimator.inverse_predict(Y).dtype == np.float32
 
 
+class Undefined(Ridge):
+    def predict(self, X):
+        return np.full(np.shape(super().predict(X)), np.nan)
+
+
+def test_predictions_that_are_no_numbers_are_an_error_that_names_the_regressor():
+    X, Y = populations(6, 5)
+    with pytest.raises(ValueError, match="Undefined predicted NaN or infinity for y"):
+        RegressorMapping(Undefined(), random_state=0).fit(X, Y)
+
+
 class Loud(Ridge):
     def fit(self, X, y):
         warnings.warn(f"off by {X[0, 0]:.1e}", ConvergenceWarning, stacklevel=2)
@@ -487,6 +498,8 @@ def test_what_regressors_warn_of_comes_once_a_fit():
         ({"validation_fraction": 0.0}, "'validation_fraction' parameter"),
         ({"validation_fraction": 0.99}, "stimuli cannot be split"),
         ({"random_state": "first"}, "'random_state' parameter"),
+        # The regressor checks its own settings.
+        ({"regressor": Ridge(alpha=-1.0)}, "'alpha' parameter of Ridge"),
     ],
 )
 def test_wrong_settings_of_a_mapping_are_refused(settings, message):

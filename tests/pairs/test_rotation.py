@@ -132,6 +132,19 @@ def copied(n, k, n_stimuli):
     return [np.repeat(half, 2, axis=1)[:, ::-1].copy() for half in halves]
 
 
+@pytest.mark.parametrize(("n", "k"), [(8, 8), (8, 4), (5, 9)])
+def test_the_cost_of_nearly_equal_populations_is_their_small_difference(n, k):
+    # Taken from products, it would be a rounding error of theirs.
+    rng = np.random.default_rng(0)
+    units = rng.normal(size=(60, 1)) * [1.0, 3.0, 0.2, 1.0, 2.0, 1.0, 1.0, 4.0, 1.0]
+    X, Y = (units[:, :width] + 1e-5 * rng.normal(size=(60, width)) for width in (n, k))
+    matching = RotationMatching().fit(X, Y)
+    plan = matching.coupling_.toarray()
+    difference = z(X, X) @ matching.rotation_ - z(Y, Y) @ (n * plan).T
+    assert matching.cost_ == pytest.approx(np.mean(difference**2), rel=1e-6, abs=0)
+    assert 0 < matching.cost_ < 1e-8
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("made", [populations, shared_by_few, copied])

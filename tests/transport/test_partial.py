@@ -299,6 +299,21 @@ def test_interrupted_solver_returns_a_plan_and_a_true_bound(mass, max_pivots):
     assert n_interrupted == 3
 
 
+@pytest.mark.parametrize(
+    ("shape", "max_pivots"), [((40, 37), 3), ((40, 37), 20), ((25, 11), 60)]
+)
+def test_an_interrupted_plan_of_almost_everything_matches_no_more_than_that(
+    shape, max_pivots
+):
+    # Completed as it is, the flow would match more than it may.
+    costs = np.random.default_rng(0).random(shape)
+    result = solve_partial_transport(costs, 0.99, max_pivots=max_pivots)
+    assert not result.converged
+    check_plan(result, shape, 0.99)
+    optimum = solve_partial_transport(costs, 0.99).cost
+    assert 0 < result.cost - optimum <= result.duality_gap + 1e-12
+
+
 @pytest.mark.parametrize("mass", [0.0, -0.5, 1.0001, np.nan, np.inf])
 def test_masses_out_of_range_are_refused(mass):
     with pytest.raises(ValueError, match="more than 0 and at most 1"):

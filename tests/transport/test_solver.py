@@ -416,3 +416,45 @@ def test_costs_in_blocks_of_rows_have_the_plan_of_those_in_one_block():
 def test_costs_that_are_not_numbers_are_refused(costs, match):
     with pytest.raises(ValueError, match=match):
         solve_transport(costs)
+
+
+@pytest.mark.parametrize("max_pivots", [0, -1, 2.5, None])
+def test_a_number_of_pivots_that_is_none_is_refused(max_pivots):
+    with pytest.raises(ValueError, match=r"`max_pivots` must be a whole number of at"):
+        solve_transport(np.eye(3), max_pivots=max_pivots)
+
+
+@pytest.mark.parametrize(
+    ("potentials", "message"),
+    [
+        (np.zeros((2, 3)), "a tuple of two arrays, .* got ndarray"),
+        ((np.zeros(3),), "a tuple of two arrays, .* got tuple"),
+        (
+            (np.zeros(5), np.zeros(3)),
+            r"shapes \(3,\) and \(5,\), .* \(\(5,\), \(3,\)\)",
+        ),
+        ((np.zeros(3), np.full(5, np.nan)), "must be finite"),
+    ],
+)
+def test_potentials_that_do_not_fit_are_refused(potentials, message):
+    with pytest.raises(ValueError, match=message):
+        solve_transport(np.ones((3, 5)), potentials=potentials)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (5, 5), (1, 7)])
+def test_what_is_done_to_a_plan_leaves_its_flow(shape):
+    result = solve_transport(np.random.default_rng(0).random(shape))
+    before = result.flow.toarray()
+    result.coupling.data[0] = 0
+    result.coupling.eliminate_zeros()
+    np.testing.assert_array_equal(result.flow.toarray(), before)
+
+
+def test_float32_costs_whose_squares_overflow_have_their_optimum():
+    # More entries than are solved at once, so that potentials are approximated first.
+    costs = np.random.default_rng(0).random((170, 160))
+    large = (costs * 1e25).astype(np.float32)
+    result = solve_transport(large)
+    expected = reference.transport(large.astype(np.float64) / 1e25)[1]
+    assert result.converged
+    assert result.cost / 1e25 == pytest.approx(expected, abs=1e-9)

@@ -68,6 +68,22 @@ def test_units_of_very_different_norms_do_not_hide_the_plan():
     )
 
 
+@pytest.mark.parametrize("loudness", [1.0, 100.0, 1e5])
+def test_a_partial_plan_is_proven_if_its_gap_is_small_among_most_units(loudness):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(30, 12)), rng.normal(size=(30, 9))
+    x[:, 0] *= loudness
+    curves = [euclidean_curves(side) for side in (x, y)]
+    typical = max(np.median(side.offsets) for side in curves)
+    result = match_tuning_curves(*curves, mass=0.5)
+    # Float64 has 16 digits: those of the largest norm are lost to all others.
+    lost = np.finfo(np.float64).eps * np.max(curves[0].offsets)
+    assert result.converged == (result.duality_gap <= 1e-9 * typical)
+    assert result.converged == (lost < 1e-10 * typical)
+    if loudness > 1:
+        assert lost <= result.duality_gap <= 100 * lost
+
+
 @pytest.mark.parametrize("dtypes", ["ff", "fd", "df"])
 def test_float32_curves_cost_what_float64_ones_do(dtypes):
     rng = np.random.default_rng(3)
