@@ -28,7 +28,7 @@ class Reconstruction:
     Attributes
     ----------
     recorded, reconstructed : array of shape (n_stimuli, n_units)
-        Responses to held-out stimuli.
+        Responses to held-out stimuli. The recorded ones may be a sparse array.
     layer : int
         Index of the network's layer that the array is or belongs to.
     weight : float
@@ -168,7 +168,7 @@ def as_columns(prediction):
     return prediction
 
 
-def pair_arrays(recorded, reconstructed, where, layer=0):
+def pair_arrays(recorded, reconstructed, where, layer=0, accept_sparse=False):
     """Pair the arrays of a recorded layer with those of its reconstruction.
 
     Parameters
@@ -180,6 +180,8 @@ def pair_arrays(recorded, reconstructed, where, layer=0):
         Name of the layer in error messages.
     layer : int, default=0
         Index of the layer in the network.
+    accept_sparse : bool, default=False
+        Whether recorded layers that are sparse stay sparse.
 
     Yields
     ------
@@ -187,14 +189,18 @@ def pair_arrays(recorded, reconstructed, where, layer=0):
         One pair of arrays.
     """
     if not isinstance(reconstructed, LayerStack):
-        recorded = check_layer(recorded, where, min_stimuli=2)
+        recorded = check_layer(
+            recorded, where, min_stimuli=2, accept_sparse=accept_sparse
+        )
         yield Reconstruction(recorded, as_columns(reconstructed), layer, 1.0, where)
         return
     parts = zip(
         leaves_of(recorded, where), leaves_of(reconstructed, where), strict=True
     )
     for leaf, part in parts:
-        recorded = check_layer(leaf.layer, leaf.where, min_stimuli=2)
+        recorded = check_layer(
+            leaf.layer, leaf.where, min_stimuli=2, accept_sparse=accept_sparse
+        )
         yield Reconstruction(recorded, part.layer, layer, leaf.weight, leaf.where)
 
 
@@ -253,6 +259,12 @@ def unwrap(estimator, X=None, y=None):
             estimator = estimator.regressor_
         else:
             return estimator, X, y
+
+
+def check_is_estimator(estimator):
+    """Raise an error if the argument `estimator` is none, or a class of estimators."""
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        raise TypeError(f"`estimator` must be an estimator; got {estimator!r}.")
 
 
 def reconstruct(estimator, direction, X, y):

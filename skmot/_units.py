@@ -1,12 +1,14 @@
 """Functions of the units of a layer: statistics, dead units, tuning curves.
 
-Layers are arrays of any library. Arrays with one value per unit are numpy arrays.
+Layers are arrays of any library, or sparse arrays of SciPy, of which no dense copy is
+made. Arrays with one value per unit are numpy arrays.
 """
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csc_array, hstack, issparse
 
 from skmot._utils.array_api import (
     device_of,
@@ -16,14 +18,18 @@ from skmot._utils.array_api import (
     select,
     to_numpy,
 )
+from skmot._utils.sparse import ShiftedSparse, is_sparse
 from skmot._utils.state import stored_as_dict
+from skmot._utils.warnings import stacklevel_of_caller
 from skmot.exceptions import DeadUnitWarning
 from skmot.layers.checks import check_layer
 from skmot.layers.layout import layer_label
 from skmot.layers.stack import side_by_side
 from skmot.transport import TuningCurves
 
-METRICS = ("correlation", "cosine", "sqeuclidean")
+METRICS = ("correlation", "abs_correlation", "cosine", "sqeuclidean")
+# Metrics of centred vectors of unit norm.
+CENTRED_METRICS = ("correlation", "abs_correlation")
 # Layers are read in tiles of about this many entries, which fit into the processor's
 # cache. This was the fastest of 16,000 to 1,000,000 entries in both memory orders.
 _TILE_ENTRIES = 200_000
@@ -60,6 +66,10 @@ class UnitStatistics:
         Rounding error of the mean, in standard deviations. It is large for a unit whose
         mean is much larger than its deviation. Without correction, all units with a
         shift would correlate with each other.
+    weights : dict of str to ndarray of shape (n_units,), default=None
+        Weight of each unit in the matching, if the layer is the "source" and if it is
+        the "target". Units have equal weights on a side that is missing. None if they
+        have equal weights on both sides.
     """
 
     mean: np.ndarray
@@ -67,6 +77,7 @@ class UnitStatistics:
     live: np.ndarray
     dtype: np.dtype
     shift: np.ndarray
+    weights: dict | None = None
 
     @property
     def n_live(self):
@@ -86,6 +97,8 @@ class UnitStatistics:
             self.live[units],
             self.dtype,
             self.shift[units],
+            self.weights
+            and {side: weights[units] for side, weights in self.weights.items()},
         )
 
     @classmethod
@@ -107,7 +120,7 @@ def unit_statistics(layer):
 
     Parameters
     ----------
-    layer : array of shape (n_stimuli, n_units)
+    layer : array or sparse array of shape (n_stimuli, n_units)
         Finite activations, float32 or float64.
 
     Returns
@@ -117,18 +130,90 @@ def unit_statistics(layer):
     """
     # Squares may overflow or underflow here. These units are computed again below.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean, mean_error, squares = _moments(layer)
+        mean, mean_error, squares = (
+            _sparse_moments(layer) if issparse(layer) else _moments(layer)
+        )
         deviation = np.sqrt(squares / layer.shape[0])
         shift = mean_error / deviation
     live = np.ones(len(mean), dtype=bool)
     is_accurate = (squares > _SMALLEST_SQUARES) & (squares < _LARGEST_SQUARES)
-    others = np.flatnonzero(~is_accurate)
-    for part in column_blocks(layer, len(others)):
-        units = others[part]
+    if issparse(layer):
+        # Units that are 0 for all stimuli are known to be dead. Most units may be.
+        never_active = count_stored(layer) == 0
+        live[never_active], shift[never_active] = False, 0.0
+        is_accurate |= never_active
+    for units, block in dense_blocks(layer, np.flatnonzero(~is_accurate)):
         live[units], mean[units], deviation[units], shift[units] = _rescaled_moments(
-            select(layer, units, axis=1)
+            block
         )
     return UnitStatistics(mean, deviation, live, numpy_dtype(layer), shift)
+
+
+def count_stored(layer):
+    """Return the number of stored entries of each unit of a sparse layer."""
+    return np.bincount(layer.indices, minlength=layer.shape[1])
+
+
+def dense_blocks(layer, units=None):
+    """Yield blocks of the units of a layer, which may be sparse, as dense arrays.
+
+    Parameters
+    ----------
+    layer : array or sparse array of shape (n_stimuli, n_units)
+        The layer.
+    units : ndarray of int, default=None
+        Units to read. None reads all units.
+
+    Yields
+    ------
+    part : slice or ndarray of int
+        Units of the block.
+    block : array of shape (n_stimuli, n_units_of_block)
+        Their activations, at most about 32 MB.
+    """
+    if issparse(layer):
+        layer = layer.tocsc()
+    for part in column_blocks(layer, None if units is None else len(units)):
+        if units is None:
+            yield part, _dense(layer[:, part])
+        else:
+            yield units[part], _dense(select(layer, units[part], axis=1))
+
+
+def _dense(array):
+    return array.toarray() if issparse(array) else array
+
+
+def _sparse_moments(layer):
+    """Compute what `_moments` does from the stored entries of a sparse layer.
+
+    The sums are accurate for units that are 0 for at least half of the stimuli, whose
+    means are at most as large as their deviations. All other units are read as dense
+    blocks.
+    """
+    n_stimuli, n_units = layer.shape
+    n_stored = count_stored(layer)
+
+    def sums(entries):
+        return np.bincount(layer.indices, weights=entries, minlength=n_units)
+
+    entries = layer.data.astype(np.float64)
+    first = sums(entries) / n_stimuli
+    entries -= first[layer.indices]
+    # The sum of all differences from the rounded mean is not exactly 0.
+    step = (sums(entries) - (n_stimuli - n_stored) * first) / n_stimuli
+    mean, error = _sum_exactly(first, step)
+    squares = sums(entries**2) + (n_stimuli - n_stored) * first**2
+    squares -= n_stimuli * step**2
+    active = np.flatnonzero(_are_mostly_active(n_stored, n_stimuli))
+    for units, block in dense_blocks(layer, active):
+        mean[units], error[units], squares[units] = _moments(block)
+    return mean, error, squares
+
+
+def _are_mostly_active(n_stored, n_stimuli):
+    """Return the mask of the units that are not 0 for most of the stimuli."""
+    return n_stored > n_stimuli / 2
 
 
 def _rescaled_moments(block):
@@ -221,7 +306,7 @@ def standardize(layer, statistics, kept=None):
 
     Parameters
     ----------
-    layer : array of shape (n_stimuli, n_units)
+    layer : array or sparse array of shape (n_stimuli, n_units)
         Activations for the training stimuli or other stimuli.
     statistics : UnitStatistics
         Statistics of the training stimuli.
@@ -230,7 +315,7 @@ def standardize(layer, statistics, kept=None):
 
     Returns
     -------
-    standardized : array of shape (n_stimuli, n_kept_units)
+    standardized : array or ShiftedSparse of shape (n_stimuli, n_kept_units)
         Standardised units in the precision of the layer.
     """
     return _transform(layer, *_standardization(statistics), kept)
@@ -258,6 +343,13 @@ def unstandardize(units, statistics):
     return units
 
 
+def scale_units(units, factors):
+    """Multiply each unit of an array or of a ShiftedSparse by a factor, in float64."""
+    if isinstance(units, ShiftedSparse):
+        return units.scaled(factors)
+    return units * move_to_device_of(units, factors)
+
+
 def with_precision_of(units, statistics):
     """Convert units to the precision of their training layer, if that is higher."""
     name = np.result_type(numpy_dtype(units), statistics.dtype).name
@@ -270,14 +362,14 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
 
     Parameters
     ----------
-    layer : array of shape (n_stimuli, n_units)
+    layer : array or sparse array of shape (n_stimuli, n_units)
         Training activations.
     statistics : UnitStatistics
         Statistics of the layer.
-    metric : {"correlation", "cosine", "sqeuclidean"}
+    metric : {"correlation", "abs_correlation", "cosine", "sqeuclidean"}
         Metric that the vectors are compared with.
 
-        - "correlation": columns are centred and have unit norm.
+        - "correlation", "abs_correlation": columns are centred and have unit norm.
         - "cosine": columns have unit norm.
         - "sqeuclidean": columns are processed as `center` and `scale` say.
     center : bool, default=True
@@ -293,7 +385,7 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
         without `scale`), and offsets as a numpy array in float64.
     """
     mean, divisor, shift = _standardization(statistics)
-    centred = metric == "correlation" or (metric == "sqeuclidean" and center)
+    centred = metric in CENTRED_METRICS or (metric == "sqeuclidean" and center)
     if not centred:
         divisor = np.where(statistics.live, np.hypot(mean, divisor), np.inf)
         mean = shift = np.zeros_like(mean)
@@ -316,6 +408,8 @@ def tuning_curves(layer, statistics, metric, center=True, scale=True):
 
 
 def _in_float64(layer):
+    if issparse(layer):
+        return layer.astype(np.float64, copy=False)
     xp = namespace_of(layer)
     return xp.astype(layer, xp.float64, copy=False)
 
@@ -340,7 +434,7 @@ def _transform(layer, mean, divisor, shift, kept=None, dtype=None):
 
     Parameters
     ----------
-    layer : array of shape (n_stimuli, n_units)
+    layer : array or sparse array of shape (n_stimuli, n_units)
         Activations.
     mean, divisor, shift : ndarray of shape (n_units,)
         Parameters of each unit in float64.
@@ -351,11 +445,14 @@ def _transform(layer, mean, divisor, shift, kept=None, dtype=None):
 
     Returns
     -------
-    transformed : array of shape (n_stimuli, n_kept_units)
+    transformed : array or ShiftedSparse of shape (n_stimuli, n_kept_units)
         Transformed units in the memory order of the layer.
     """
-    xp = namespace_of(layer)
     kept = np.ones(len(mean), dtype=bool) if kept is None else kept
+    if issparse(layer):
+        per_unit = (values[kept] for values in (mean, divisor, shift))
+        return _transform_sparse(_kept_units(layer, kept), *per_unit, dtype)
+    xp = namespace_of(layer)
     transformed = _empty_in_order_of(layer, np.count_nonzero(kept), dtype)
     n_kept = np.cumsum(kept)
     row_blocks, column_blocks = _tiling(layer)
@@ -370,6 +467,43 @@ def _transform(layer, mean, divisor, shift, kept=None, dtype=None):
                 tile = select(tile, units, axis=1)
             transformed[rows, output] = xp.astype(tile, transformed.dtype, copy=False)
     return transformed
+
+
+def _transform_sparse(layer, mean, divisor, shift, dtype=None):
+    """Compute what `_transform` does, for all units of a sparse layer.
+
+    The mean is a constant that is subtracted from the sparse entries. Units that are
+    active for most of the stimuli are centred first, because a mean that is much larger
+    than the deviation would take digits away. Then all their entries are stored, at
+    most twice as many as before.
+    """
+    layer, dtype = csc_array(layer), layer.dtype if dtype is None else dtype
+    n_stored = np.diff(layer.indptr)
+    is_centred = (mean != 0) | (shift != 0)
+    is_filled = _are_mostly_active(n_stored, layer.shape[0]) & is_centred
+    offsets = np.where(is_filled, 0.0, mean / divisor + shift)
+    entries = layer.data / np.repeat(divisor, n_stored)
+    matrix = csc_array(
+        (entries.astype(dtype), layer.indices, layer.indptr), layer.shape
+    )
+    if is_filled.any():
+        parts = [matrix[:, np.flatnonzero(~is_filled)]]
+        for units, block in dense_blocks(layer, np.flatnonzero(is_filled)):
+            constants = (values[units] for values in (mean, divisor, shift))
+            tile = _transform_tile(block, *constants)
+            parts.append(_full_columns(tile.astype(dtype)))
+        order = np.argsort(np.argsort(is_filled, kind="stable"))
+        matrix = hstack(parts, format="csc")[:, order]
+    return ShiftedSparse(matrix, offsets)
+
+
+def _full_columns(block):
+    """Return a dense block as a sparse array that stores all entries."""
+    n_stimuli, n_units = block.shape
+    rows = np.tile(np.arange(n_stimuli), n_units)
+    return csc_array(
+        (block.T.ravel(), rows, np.arange(n_units + 1) * n_stimuli), block.shape
+    )
 
 
 def _transform_tile(tile, mean, divisor, shift):
@@ -399,7 +533,8 @@ def _tiling(layer, n_columns=None):
     """
     n_rows = layer.shape[0]
     n_columns = layer.shape[1] if n_columns is None else n_columns
-    entries = _TILE_ENTRIES if isinstance(layer, np.ndarray) else _KERNEL_ENTRIES
+    is_on_cpu = isinstance(layer, np.ndarray) or is_sparse(layer)
+    entries = _TILE_ENTRIES if is_on_cpu else _KERNEL_ENTRIES
     if _has_units_together(layer):
         height, width = n_rows, entries // n_rows
     else:
@@ -409,6 +544,8 @@ def _tiling(layer, n_columns=None):
 
 def _has_units_together(layer):
     """Whether the entries of a unit are closer in memory than those of a stimulus."""
+    if is_sparse(layer):
+        return True
     if not isinstance(layer, np.ndarray):
         return False
     between_rows, between_columns = layer.strides
@@ -432,7 +569,8 @@ def column_correlations(truth, prediction):
     Parameters
     ----------
     truth, prediction : array of shape (n_stimuli, n_units)
-        Finite responses, in the same namespace and on the same device.
+        Finite responses, in the same namespace and on the same device. The truth may be
+        a sparse array, which is read in dense blocks of units.
 
     Returns
     -------
@@ -442,6 +580,9 @@ def column_correlations(truth, prediction):
     """
     xp = namespace_of(truth, prediction)
     sides = [(side, unit_statistics(side)) for side in (truth, prediction)]
+    if issparse(truth):
+        truth = truth.tocsc()
+        sides[0] = truth, sides[0][1]
     products = np.empty(truth.shape[1])
     row_blocks, column_blocks = _tiling(truth)
     for columns in column_blocks:
@@ -452,7 +593,7 @@ def column_correlations(truth, prediction):
         total = 0.0
         for rows in row_blocks:
             first, second = (
-                _transform_tile(side[rows, columns], *side_constants)
+                _transform_tile(_dense(side[rows, columns]), *side_constants)
                 for (side, _), side_constants in zip(sides, constants, strict=True)
             )
             first *= second
@@ -475,7 +616,7 @@ def paired_products(source, target, rows, columns):
 
     Parameters
     ----------
-    source, target : array of shape (n_stimuli, n_units)
+    source, target : array of shape (n_stimuli, n_units) or ShiftedSparse
         Two populations, in the same namespace and on the same device.
     rows, columns : ndarray of int of shape (n_pairs,)
         Source unit and target unit of each pair.
@@ -493,7 +634,7 @@ def paired_products(source, target, rows, columns):
     return _sum_over_stimuli(multiply, source, target, rows, columns)
 
 
-def paired_squared_distances(source, target, rows, columns):
+def paired_squared_distances(source, target, rows, columns, signs=None):
     """Compute the squared distances of selected pairs of columns in float64.
 
     They are computed from the differences. The formula |x|^2 + |y|^2 - 2 x'y would lose
@@ -501,15 +642,17 @@ def paired_squared_distances(source, target, rows, columns):
 
     Parameters
     ----------
-    source, target : array of shape (n_stimuli, n_units)
+    source, target : array of shape (n_stimuli, n_units) or ShiftedSparse
         Two populations, in the same namespace and on the same device.
     rows, columns : ndarray of int of shape (n_pairs,)
         Source unit and target unit of each pair.
+    signs : ndarray of shape (n_pairs,), default=None
+        Sign that the target unit of each pair is multiplied by, 1 or -1. None is 1.
 
     Returns
     -------
     squared : ndarray of shape (n_pairs,)
-        |source[:, rows[p]] - target[:, columns[p]]|^2 for each pair p.
+        |source[:, rows[p]] - signs[p] target[:, columns[p]]|^2 for each pair p.
     """
 
     def square_difference(first, second):
@@ -517,7 +660,20 @@ def paired_squared_distances(source, target, rows, columns):
         first *= first
         return first
 
-    return _sum_over_stimuli(square_difference, source, target, rows, columns)
+    def square_sum(first, second):
+        first += second
+        first *= first
+        return first
+
+    if signs is None:
+        return _sum_over_stimuli(square_difference, source, target, rows, columns)
+    rows, columns = np.asarray(rows), np.asarray(columns)
+    squared = np.empty(len(rows))
+    for function, pairs in ((square_difference, signs > 0), (square_sum, signs < 0)):
+        squared[pairs] = _sum_over_stimuli(
+            function, source, target, rows[pairs], columns[pairs]
+        )
+    return squared
 
 
 def _sum_over_stimuli(function, source, target, rows, columns):
@@ -529,16 +685,28 @@ def _sum_over_stimuli(function, source, target, rows, columns):
     rows, columns = np.asarray(rows), np.asarray(columns)
     sums = np.empty(len(rows))
     stimulus_blocks, pair_blocks = _tiling(source, len(rows))
+    if is_sparse(source) or is_sparse(target):
+        # Units of a sparse side are read for all stimuli.
+        width = _TILE_ENTRIES // source.shape[0]
+        stimulus_blocks, pair_blocks = [slice(None)], _blocks(len(rows), width)
     for pairs in pair_blocks:
         total = 0.0
         for stimuli in stimulus_blocks:
             first, second = (
-                xp.astype(select(side[stimuli, :], units[pairs], axis=1), xp.float64)
+                _columns_in_float64(side, stimuli, units[pairs])
                 for side, units in ((source, rows), (target, columns))
             )
             total = total + xp.sum(function(first, second), axis=0)
         sums[pairs] = to_numpy(total)
     return sums
+
+
+def _columns_in_float64(side, stimuli, units):
+    """Return selected units at some stimuli, or at all if the side is sparse."""
+    if isinstance(side, ShiftedSparse):
+        return side.columns(units)
+    xp = namespace_of(side)
+    return xp.astype(select(side[stimuli, :], units, axis=1), xp.float64)
 
 
 def over_all_units(matrix, live, axis=1):
@@ -598,7 +766,7 @@ def read_statistics(leaves, digest=None):
     """
     parts = []
     for leaf in leaves:
-        layer = check_layer(leaf.layer, leaf.where, min_stimuli=2)
+        layer = check_layer(leaf.layer, leaf.where, min_stimuli=2, accept_sparse=True)
         statistics = unit_statistics(layer)
         check_some_live(statistics.live, leaf.where)
         if digest is not None:
@@ -609,9 +777,11 @@ def read_statistics(leaves, digest=None):
 
 def live_units(layer, statistics):
     """Return the live units of an array, or the array itself if no unit is dead."""
-    if statistics.live.all():
-        return layer
-    return select(layer, np.flatnonzero(statistics.live), axis=1)
+    return _kept_units(layer, statistics.live)
+
+
+def _kept_units(layer, kept):
+    return layer if kept.all() else select(layer, np.flatnonzero(kept), axis=1)
 
 
 def join_curves(parts):
@@ -631,8 +801,19 @@ def constant_units(layer):
     Minimum and maximum are compared. The norm of a centred constant column is not
     always 0: a float32 column of 0.1 becomes 1e-6.
     """
+    if issparse(layer):
+        return _constant_units_of_sparse(layer)
     xp = namespace_of(layer)
     return to_numpy(xp.min(layer, axis=0) == xp.max(layer, axis=0))
+
+
+def _constant_units_of_sparse(layer):
+    # A unit that stores some of its responses, but not all, varies.
+    n_stored = count_stored(layer)
+    constant = n_stored == 0
+    for units, block in dense_blocks(layer, np.flatnonzero(n_stored == layer.shape[0])):
+        constant[units] = constant_units(block)
+    return constant
 
 
 def check_some_live(live, where):
@@ -681,7 +862,7 @@ def mean_over_units(correlations, where):
     return float(defined.mean())
 
 
-def warn_about_dead_units(dead_units, where, stacklevel, layouts=(None, None)):
+def warn_about_dead_units(dead_units, where, layouts=(None, None)):
     """Raise one warning about all constant units.
 
     Parameters
@@ -690,8 +871,6 @@ def warn_about_dead_units(dead_units, where, stacklevel, layouts=(None, None)):
         Constant units of each side, as an array of indices or nested lists of arrays.
     where : list of str
         Names of the sides in the warning.
-    stacklevel : int
-        `stacklevel` of `warnings.warn`, which is called in this function.
     layouts : tuple of (Layout or None), default=(None, None)
         Layouts of both sides, for the names of the layers. None names no layers.
     """
@@ -707,8 +886,19 @@ def warn_about_dead_units(dead_units, where, stacklevel, layouts=(None, None)):
             "predicted as their constant. Estimators list them in "
             "`dead_source_units_` and `dead_target_units_`.",
             DeadUnitWarning,
-            stacklevel=stacklevel,
+            stacklevel=stacklevel_of_caller(),
         )
+
+
+def without_dead_units(log):
+    """Return recorded warnings without those of `warn_about_dead_units`.
+
+    Parameters
+    ----------
+    log : list
+        Warnings in the format of `recorded_warnings`.
+    """
+    return [entry for entry in log if not issubclass(entry[0], DeadUnitWarning)]
 
 
 def _name_layers(dead, layout):

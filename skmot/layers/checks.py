@@ -1,6 +1,7 @@
 """Checks of input arrays: a single layer, or two populations."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite, check_array
 
 from skmot._utils.array_api import (
@@ -12,8 +13,10 @@ from skmot._utils.array_api import (
     namespace_of,
     non_numeric_type,
     read_dtypes,
+    select,
     to_numpy,
 )
+from skmot._utils.sparse import as_csr
 from skmot.layers.labelled import is_frame, read_rows, read_unit_names
 from skmot.layers.labels import (
     check_same_stimuli,
@@ -21,11 +24,11 @@ from skmot.layers.labels import (
     list_labels,
     warn_about_row_numbers,
 )
-from skmot.layers.reading import check_dimensions, check_unmasked
+from skmot.layers.reading import check_dimensions, check_unmasked, refuse_sparse
 from skmot.layers.stack import LayerStack, leaves_of, side_by_side
 
 
-def check_layer(layer, where, min_stimuli=1, allow_missing=False):
+def check_layer(layer, where, min_stimuli=1, allow_missing=False, accept_sparse=False):
     """Return a layer as a float32 or float64 array of two dimensions.
 
     Parameters
@@ -40,12 +43,16 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
         Minimum number of stimuli.
     allow_missing : bool, default=False
         Whether responses may be NaN or infinite.
+    accept_sparse : bool, default=False
+        Whether a sparse layer stays sparse. Otherwise it becomes a dense array. Several
+        layers side by side are always dense.
 
     Returns
     -------
     layer : array of shape (n_stimuli, n_units)
         Checked layer: float32 if the input is float32, float16 or bfloat16, otherwise
-        float64.
+        float64. A sparse layer that stays sparse is a `csr_array` with sorted indices,
+        without stored zeros.
 
     Raises
     ------
@@ -57,7 +64,10 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
     if not isinstance(layer, LayerStack):
         check_dimensions(layer, where)
     try:
-        layer = side_by_side(leaf.layer for leaf in leaves_of(layer, where))
+        layers = [leaf.layer for leaf in leaves_of(layer, where)]
+        if not accept_sparse or len(layers) > 1:
+            layers = [to_numpy(part) if issparse(part) else part for part in layers]
+        layer = side_by_side(layers)
         if isinstance(layer, list | tuple) or is_foreign(layer) or is_frame(layer):
             layer = as_array(layer)
         given = layer
@@ -67,12 +77,15 @@ def check_layer(layer, where, min_stimuli=1, allow_missing=False):
             check_float64(layer)
         layer = check_array(
             layer,
+            accept_sparse="csr",
             dtype=read_dtypes(layer),
             ensure_all_finite=False,
             ensure_min_samples=min_stimuli,
         )
         # scikit-learn has raised its own error for objects that are no numbers.
         check_numeric(given)
+        if issparse(layer):
+            layer = as_csr(layer)
         if not allow_missing:
             check_finite(layer, where)
         return layer
@@ -126,7 +139,8 @@ def check_finite(
     except ValueError as error:
         missing = ~finite_units(layer)
         unit = int(np.argmax(missing))
-        row = int(np.argmin(np.isfinite(to_numpy(layer[:, unit]))))
+        responses = to_numpy(select(layer, np.array([unit]), axis=1))
+        row = int(np.argmin(np.isfinite(responses)))
         number = unit if numbers is None else numbers[unit]
         raise ValueError(
             f"{error} {missing.sum()} of {len(missing)} {which} of {where} have "
@@ -137,6 +151,9 @@ def check_finite(
 
 def finite_units(layer):
     """Return whether all responses of each unit are finite, as a numpy array."""
+    if issparse(layer):
+        missing = layer.indices[~np.isfinite(layer.data)]
+        return np.bincount(missing, minlength=layer.shape[1]) == 0
     xp = namespace_of(layer)
     return to_numpy(xp.all(xp.isfinite(layer), axis=0))
 
@@ -162,6 +179,8 @@ def check_pair(X, Y, names=("X", "Y")):
         If a population is not a numeric array with at least two rows, or the numbers of
         rows differ.
     """
+    for layer, name in zip((X, Y), names, strict=True):
+        refuse_sparse(layer, name)
     check_same_rows(X, Y, *names)
     X, Y = (
         check_layer(layer, name, min_stimuli=2)

@@ -1,8 +1,10 @@
 """Labels of stimuli: whether two sides show the same stimuli in the same order."""
 
+import re
 import unicodedata
 import warnings
 from collections.abc import Hashable, Set
+from itertools import pairwise
 from numbers import Number
 
 import numpy as np
@@ -182,6 +184,30 @@ def join_labels(parts):
 def labels_repeat(labels):
     """Whether some labels are equal; False where there are none."""
     return labels is not None and len(set(list_labels(labels))) < len(labels)
+
+
+def are_sorted(labels):
+    """Whether labels are in increasing order; False where they have no order.
+
+    Numbers within strings count as numbers: "image 2" is before "image 10".
+    """
+    for key in (lambda label: label, _split_numbers):
+        try:
+            keys = map(key, list_labels(labels))
+            if all(first <= second for first, second in pairwise(keys)):
+                return True
+        except TypeError:
+            # Labels of different types.
+            return False
+    return False
+
+
+def _split_numbers(label):
+    if not isinstance(label, str):
+        return label
+    # Texts are at even places and numbers at odd ones.
+    parts = re.split(r"(\d+)", label)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def labels_agree(first, second):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skmot._utils.array_api import is_foreign, select
 from skmot._utils.state import stored_as_dict
-from skmot.layers.files import FileReference, Reference
+from skmot.layers.files import FileReference, Reference, check_map
 from skmot.layers.rows import as_index, compose_rows
 
 
@@ -54,6 +54,10 @@ class LazyLayer(ABC):
         """Return what is stored in place of the layer, if it is not the layer."""
         return self
 
+    def check_unchanged(self, where):
+        """Raise an error if the layer is in a file that has changed."""
+        return
+
 
 class _Selection(LazyLayer):
     """Base class of layers that are a part of another layer."""
@@ -72,6 +76,9 @@ class _Selection(LazyLayer):
     @property
     def in_file(self):
         return is_in_file(self._base)
+
+    def check_unchanged(self, where):
+        check_unchanged(self._base, where)
 
     def __getstate__(self):
         return self.__dict__ | {"_base": to_store(self._base)}
@@ -167,6 +174,22 @@ def is_in_file(base):
     if isinstance(base, LazyLayer):
         return base.in_file
     return isinstance(FileReference.of(base), FileReference)
+
+
+def check_unchanged(base, where):
+    """Raise an error if a layer is in a file that has changed since its first use.
+
+    Parameters
+    ----------
+    base : array or LazyLayer
+        The layer.
+    where : str
+        Name of the layer in the error message.
+    """
+    if isinstance(base, LazyLayer):
+        base.check_unchanged(where)
+    else:
+        check_map(base, where)
 
 
 def take_rows(base, rows):

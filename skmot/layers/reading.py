@@ -1,6 +1,6 @@
 """Functions that read layers from lists, dicts, DataFrames and arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import NamedTuple
 
@@ -9,19 +9,21 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from skmot._utils.array_api import as_array, is_foreign, namespace_of
+from skmot._utils.sparse import as_csr
 from skmot.layers.labelled import is_frame, read_rows, read_unit_names, unit_names_of
 from skmot.layers.labels import check_same_stimuli
 from skmot.layers.layout import layer_label
 from skmot.layers.stored import StoredLayer
+from skmot.layers.untrusted import check_stored, is_archive, members_of
 
 _REDUCTIONS = (
     "Reduce it to one row per stimulus first: average or flatten feature maps over "
     "space (`layer.mean(axis=(2, 3))`, `layer.reshape(len(layer), -1)`), average or "
     "select tokens (`layer.mean(axis=1)`, `layer[:, -1]`), average repeats "
     "(`layer.mean(axis=1)`). Or take positions as stimuli and channels as units "
-    "(`np.moveaxis(layer, 1, -1).reshape(-1, n_channels)`), and tokens as stimuli, "
-    "without those of the padding (`layer[attention_mask]`, a boolean mask). If the "
-    "first axis is the layer, pass `list(array)`."
+    "(`skmot.preprocessing.positions_as_stimuli(layer)`), and tokens as stimuli, "
+    "without those of the padding (`positions_as_stimuli(layer, "
+    "mask=attention_mask)`). If the first axis is the layer, pass `list(array)`."
 )
 
 
@@ -94,12 +96,13 @@ def read_layers(given, stack_type, allow_vector=False):
     check_no_path(given, "The layers are")
     # A `dok_array` is also a dict and a DataFrame is similar to one, so they are
     # checked first.
-    if issparse(given):
-        return _read_one(given, allow_vector)
+    refuse_sparse(given)
     if is_frame(given):
         if given.columns.nlevels > 1:
             return _read_two_level_frame(given)
         return _read_one(given, allow_vector)
+    if is_archive(given):
+        given = members_of(given)
     if isinstance(given, Mapping):
         layers = list(given.values())
         return _read_many(layers, "dict", stack_type, names=tuple(given))
@@ -111,18 +114,29 @@ def read_layers(given, stack_type, allow_vector=False):
     return _read_one(given, allow_vector)
 
 
-def _check_no_vectors(given):
+def _check_no_iterator(given, where):
+    """Raise an error for a generator, which can be read once, and has no shape."""
+    if isinstance(given, Iterator):
+        raise TypeError(
+            f"{where} is a {type(given).__name__}, not an array. If it yields layers, "
+            "write `list(layers)`; if it yields the stimuli of one layer, write "
+            "`np.stack(list(stimuli))`."
+        )
+
+
+def _check_no_vectors(given, where):
     """Raise where a sequence holds vectors: layers of one unit, or rows of a layer."""
     if not isinstance(given, Sequence) or len(given) == 0:
         return
     for part in given:
-        check_no_path(part, "A layer is")
+        check_no_path(part, f"A layer of {where} is")
     if all(hasattr(part, "shape") and _dimensions(part) == 1 for part in given):
         raise ValueError(
-            f"Got a list of {len(given)} vectors of {given[0].shape[0]} numbers. "
-            "Layers must have the shape (n_stimuli, n_units). If each vector is a "
-            "layer of one unit, write `[vector[:, np.newaxis] for vector in vectors]`; "
-            "if they are the stimuli of one layer, write `np.stack(vectors)`."
+            f"Got a list of {len(given)} vectors of {given[0].shape[0]} numbers as "
+            f"{where}. Layers must have the shape (n_stimuli, n_units). If each vector "
+            "is a layer of one unit, write `[vector[:, np.newaxis] for vector in "
+            "vectors]`; if they are the stimuli of one layer, write "
+            "`np.stack(vectors)`."
         )
 
 
@@ -179,6 +193,7 @@ def _has_layers(layer):
 def _read_one(given, allow_vector):
     labels, numbers = read_rows(given)
     if allow_vector and _dimensions(given) == 1:
+        check_stored(given, "the layer")
         column = _as_array(given, "the layer", ensure_2d=False)
         column = namespace_of(column).reshape(column, (-1, 1))
         return Reading([column], "vector", stimuli=labels, row_numbers=numbers)
@@ -229,10 +244,27 @@ def check_no_path(given, what):
         )
 
 
+def refuse_sparse(given, where=None):
+    """Raise an error for a sparse array that is not a layer of several, or of a stack.
+
+    scikit-learn passes a sparse `X` to estimators that say that they support it at any
+    place. Here only layers may be sparse.
+    """
+    if issparse(given):
+        found = "" if where is None else f" (found in {where})"
+        raise TypeError(
+            "Sparse data was passed, but dense data is required. A layer of a stack "
+            "may be sparse, `LayerStack([X])`. Otherwise use '.toarray()' to convert "
+            f"to a dense numpy array.{found}"
+        )
+
+
 def check_dimensions(layer, where):
     """Raise for paths, vectors in a list, and arrays of more than two dimensions."""
     check_no_path(layer, f"{where} is")
-    _check_no_vectors(layer)
+    check_stored(layer, where)
+    _check_no_iterator(layer, where)
+    _check_no_vectors(layer, where)
     if _dimensions(layer) > 2:
         raise ValueError(
             f"Found array with dim {_dimensions(layer)}, while dim <= 2 is required: "
@@ -241,8 +273,16 @@ def check_dimensions(layer, where):
 
 
 def as_2d(layer, where):
-    """Read one array, or raise if it is not two-dimensional."""
+    """Read one array, or raise if it is not two-dimensional.
+
+    A sparse array becomes a `csr_array`.
+    """
     check_dimensions(layer, where)
+    if issparse(layer):
+        if layer.dtype.kind == "c":
+            # scikit-learn's error would show all entries.
+            raise ValueError(f"Complex data not supported: {where} is {layer.dtype}.")
+        return as_csr(_as_array(layer, where))
     if _dimensions(layer) == 2 and StoredLayer.is_stored(layer):
         return StoredLayer(layer)
     return _as_array(layer, where)
@@ -253,6 +293,7 @@ def _as_array(layer, where, ensure_2d=True):
     try:
         return check_array(
             as_array(layer) if is_foreign(layer) else layer,
+            accept_sparse="csr",
             dtype=None,
             ensure_2d=ensure_2d,
             ensure_all_finite=False,

@@ -1,5 +1,6 @@
 """Functions that read the two sides of a comparison and check them."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from skmot._utils.array_api import (
     move_to_device_of,
     on_same_device,
 )
+from skmot._utils.warnings import stacklevel_of_caller
+from skmot.exceptions import RowNumberWarning
 from skmot.layers.checks import check_layer, check_same_length
 from skmot.layers.labels import check_same_stimuli, warn_about_row_numbers
 from skmot.layers.layout import Layout
@@ -126,7 +129,44 @@ def read_pair(X, y):
     check_same_length(source, target, "X", "y")
     check_same_stimuli(source.stimuli, target.stimuli, "X", "y")
     warn_about_row_numbers(source._row_numbers, target._row_numbers, "X", "y")
+    warn_about_reordered_trials(source, target)
     return source, target, source_layout, target_layout
+
+
+def warn_about_reordered_trials(source, target):
+    """Warn if averages of trials are compared row by row with a side without labels.
+
+    There is one warning for all parts of a stack, such as the folds of a search.
+
+    Parameters
+    ----------
+    source, target : LayerStack
+        The two sides, "X" and "y".
+    """
+    for averaged, other, name, other_name in (
+        (source, target, "X", "y"),
+        (target, source, "y", "X"),
+    ):
+        if (
+            averaged._reordered is not None
+            and not averaged._reordered["is_told"]
+            and averaged.stimuli is not None
+            and other.stimuli is None
+            and not other._labels_were_removed
+        ):
+            averaged._reordered["is_told"] = True
+            warnings.warn(
+                f"{other_name} has no stimulus labels, so its rows are compared with "
+                f"those of {name} in the order given. {name} was made by "
+                "`LayerStack.from_trials`: its rows are in the order in which the "
+                "trials first showed each stimulus, not in the order of the labels. "
+                f"Give {other_name} labels, too, `LayerStack(layers, stimuli=labels)`, "
+                "and bring both into one order with `skmot.align_stimuli`. If its rows "
+                f"are in the order of `{name}.stimuli` already, give it these labels, "
+                f"or remove them, `{name}.with_stimuli(None)`.",
+                RowNumberWarning,
+                stacklevel=stacklevel_of_caller(),
+            )
 
 
 def check_both_single_or_layered(source_layout, target_layout):

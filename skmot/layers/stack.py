@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse, vstack
 from sklearn.utils import check_random_state
 
 from skmot._utils.array_api import (
@@ -16,10 +17,12 @@ from skmot._utils.array_api import (
     is_foreign,
     namespace_of,
 )
+from skmot._utils.sparse import ShiftedSparse, is_sparse
 from skmot._utils.state import PlainState
 from skmot.layers.files import Reference
 from skmot.layers.labelled import read_coordinate, split_by_layer
 from skmot.layers.labels import (
+    are_sorted,
     as_labels,
     explain_difference,
     join_labels,
@@ -33,6 +36,7 @@ from skmot.layers.lazy import (
     LazyLayer,
     SelectedRows,
     SelectedUnits,
+    check_unchanged,
     compact_rows,
     is_in_file,
     repeats_of,
@@ -91,7 +95,9 @@ class LayerStack(PlainState):
         A list of layers, each array-like of shape (n_stimuli, n_units); a dict of
         layers, whose keys are their names; a DataFrame with two-level columns (layer,
         unit); or one array, for a single layer. A layer may itself be a stack (or a
-        list or dict of layers), to nest checkpoints, runs or subjects. Memory maps,
+        list or dict of layers), to nest checkpoints, runs or subjects. A layer in a
+        list or dict may be a sparse array of SciPy, and becomes a `csr_array`. Memory
+        maps,
         HDF5 datasets and zarr arrays stay in their files: only requested rows are read,
         and a stack is pickled with references to the files.
     names : sequence of hashable, default=None
@@ -112,7 +118,8 @@ class LayerStack(PlainState):
     Attributes
     ----------
     layers : sequence of array of shape (n_stimuli, n_units) or LayerStack
-        The layers. Each layer is read when it is accessed.
+        The layers. Each layer is read when it is accessed. Sparse layers are
+        `csr_array`.
     names : tuple or None
         Names of the layers.
     n_layers : int
@@ -139,7 +146,8 @@ class LayerStack(PlainState):
         If there is no layer, a layer is not two-dimensional, or the layers differ in
         their stimuli, array library or device.
     TypeError
-        If a layer is sparse, or if the stack is indexed by anything except stimuli.
+        If `layers` is itself a sparse array, or if the stack is indexed by anything
+        except stimuli.
 
     Notes
     -----
@@ -147,6 +155,10 @@ class LayerStack(PlainState):
     <https://scikit-learn.org/stable/modules/array_api.html>`__ is enabled, arrays of
     other libraries stay in their library and on their device. Otherwise they are
     converted to numpy arrays.
+
+    Sparse layers stay sparse when stimuli or units are selected, in averages over
+    trials, in copies and in files. `np.asarray(stack)` is a dense array, and so are the
+    layers that most estimators read, see :ref:`sparse-layers`.
 
     Examples
     --------
@@ -177,6 +189,11 @@ class LayerStack(PlainState):
     _trials_were_dropped = False
     # Numbers that the units of each layer had before a transformer selected them.
     _numbers = None
+    # None unless `from_trials` put the rows in another order than that of their labels.
+    # Else a dict that all parts of the stack share, so that only one of them warns.
+    _reordered = None
+    # Whether labels were removed, because rows are meant to be compared as they are.
+    _labels_were_removed = False
 
     def __init__(self, layers, names=None, stimuli=None, unit_names=None):
         if isinstance(stimuli, str):
@@ -262,6 +279,8 @@ class LayerStack(PlainState):
         codes = stimulus_codes(trials.stimuli)
         _, first = np.unique(codes, return_index=True)
         averages = trials._averaged(Repeats.of_codes(codes), "the layers")
+        if not are_sorted(trials.stimuli[first]):
+            averages._reordered = {"is_told": False}
         return averages.with_stimuli(trials.stimuli[first])
 
     @classmethod
@@ -335,6 +354,7 @@ class LayerStack(PlainState):
         self._names = _check_names(given.names, given.bases)
         _check_one_device(given.bases, self._names)
         self._bases = tuple(given.bases)
+        self._check_files()
         self._rows = range(_common_length(given.bases, self._names))
         self._labels = given.stimuli
         self._row_numbers = given.row_numbers
@@ -427,6 +447,7 @@ class LayerStack(PlainState):
         stack = LayerStack(self, stimuli=stimuli)
         if stimuli is None:
             stack._labels = stack._row_numbers = None
+        stack._labels_were_removed = stimuli is None
         return stack
 
     @property
@@ -586,6 +607,7 @@ class LayerStack(PlainState):
             else:
                 trials, counts = base.repeats.of(self._rows)
                 rows = np.repeat(np.arange(len(counts)), counts)
+                check_unchanged(base, where(index))
                 yield take_rows(base.trials, simplify(trials)), where(index), rows
 
     def _check_trials(self):
@@ -699,6 +721,8 @@ class LayerStack(PlainState):
         reading = Reading(layers, "stack", self._names, row_numbers=self._row_numbers)
         stack = LayerStack._of(reading)
         stack._trials_were_dropped = self._trials_were_dropped or self.has_trials
+        stack._reordered = self._reordered
+        stack._labels_were_removed = self._labels_were_removed
         return stack if labels is None else stack.with_stimuli(labels)
 
     def select_units(self, selection):
@@ -824,6 +848,9 @@ class LayerStack(PlainState):
         index = as_index(rows)
         if self._labels is not None:
             stack._labels = self._labels[index]
+            # Rows that were put in the order of their labels are no longer reordered.
+            if stack._reordered is not None and are_sorted(stack._labels):
+                stack._reordered = None
         if self._row_numbers is not None:
             stack._row_numbers = self._row_numbers[index]
         return stack
@@ -836,7 +863,10 @@ class LayerStack(PlainState):
             )
         # Cast like `np.asarray`, which also converts numeric objects to numbers.
         return np.concatenate(
-            [np.asarray(layer) for layer in self.layers],
+            [
+                layer.toarray() if issparse(layer) else np.asarray(layer)
+                for layer in self.layers
+            ],
             axis=1,
             dtype=dtype,
             casting="unsafe",
@@ -898,6 +928,24 @@ class LayerStack(PlainState):
         super().__setstate__(state)
         self._bases = tuple(map(Reference.opened, self._bases))
 
+    def _check_files(self, where=None):
+        """Raise an error if a layer is in a file that has changed since its first use.
+
+        Layers are also checked each time before they are read.
+
+        Parameters
+        ----------
+        where : callable, default=None
+            Function that takes the index of a layer and returns its name in the error
+            message. None names the layer of this stack.
+        """
+        for index, base in enumerate(self._bases):
+            name = where(index) if where else layer_label(index, self._names)
+            if isinstance(base, LayerStack):
+                base._check_files(base._names_within(name))
+            else:
+                check_unchanged(base, name)
+
     def _layer(self, index):
         base = self._bases[index]
         if isinstance(base, LayerStack):
@@ -905,6 +953,7 @@ class LayerStack(PlainState):
             layer = base[as_index(self._rows)]
             layer._labels = self._labels
             return layer
+        check_unchanged(base, layer_label(index, self._names))
         if isinstance(base, LazyLayer) or not self._has_all_rows:
             return take_rows(base, self._rows)
         return base
@@ -943,11 +992,26 @@ def device_of_layers(stack):
 
 
 def side_by_side(layers):
-    """Concatenate the units of several arrays. A single array is returned unchanged."""
+    """Concatenate the units of several arrays. A single array is returned unchanged.
+
+    If one of several arrays is sparse, all of them become a `ShiftedSparse`.
+    """
     layers = list(layers)
     if len(layers) == 1:
         return layers[0]
+    if any(map(is_sparse, layers)):
+        return ShiftedSparse.side_by_side(layers)
     return namespace_of(*layers).concat(layers, axis=1)
+
+
+def _as_numbered(given, number):
+    """Return one of several inputs as a stack, with its number in errors."""
+    if isinstance(given, LayerStack):
+        return given
+    try:
+        return LayerStack(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (found in stack {number})") from error
 
 
 def align_stimuli(*stacks):
@@ -980,12 +1044,9 @@ def align_stimuli(*stacks):
     >>> a.stimuli.tolist(), b.stimuli.tolist()
     (['cat', 'owl'], ['cat', 'owl'])
     """
-    stacks = [
-        stack if isinstance(stack, LayerStack) else LayerStack(stack)
-        for stack in stacks
-    ]
     if not stacks:
         raise ValueError("align_stimuli needs at least one stack, got none.")
+    stacks = [_as_numbered(stack, number) for number, stack in enumerate(stacks)]
     positions = []
     for number, stack in enumerate(stacks):
         if stack.stimuli is None:
@@ -1077,7 +1138,7 @@ def _join_averages(bases, rows):
         ]
     )
     counts = np.concatenate([counts for _, counts in found])
-    return TrialAverages(trials, Repeats(np.arange(len(trials)), counts))
+    return TrialAverages(trials, Repeats(np.arange(trials.shape[0]), counts))
 
 
 def _common_unit_names(stacks, index):
@@ -1096,11 +1157,13 @@ def _common_unit_names(stacks, index):
     return named[0] if named else None
 
 
-def _join(parts, **kwargs):
+def _join(parts, dtype=None, **kwargs):
     first = parts[0]
+    if any(map(issparse, parts)):
+        return vstack(parts, format="csr", dtype=dtype)
     if is_foreign(first._sample if isinstance(first, LayerStack) else first):
         return namespace_of(first).concat(parts, axis=0)
-    return np.concatenate(parts, **kwargs)
+    return np.concatenate(parts, dtype=dtype, **kwargs)
 
 
 def _take(stack, indices, axis=None, out=None, mode="raise"):

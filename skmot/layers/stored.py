@@ -6,8 +6,9 @@ from os import PathLike
 import numpy as np
 
 from skmot._utils.state import stored_as_dict
-from skmot.layers.files import Reference
+from skmot.layers.files import Reference, check_state, file_state
 from skmot.layers.lazy import LazyLayer
+from skmot.layers.untrusted import check_stored, library_of
 
 # Rows between the requested ones are read too if they are at most this many times as
 # many: reading a block is much faster than reading single rows.
@@ -34,7 +35,7 @@ class StoredLayer(LazyLayer):
     @staticmethod
     def is_stored(given):
         """Whether an object is an array of h5py or zarr; neither is imported."""
-        return _library(given) in ("h5py", "zarr") and hasattr(given, "dtype")
+        return library_of(given) in ("h5py", "zarr") and hasattr(given, "dtype")
 
     @property
     def sample(self):
@@ -69,6 +70,10 @@ class StoredLayer(LazyLayer):
         read = array if self._is_hdf5 else array.oindex
         return np.asarray(read[wanted])[place]
 
+    def check_unchanged(self, where):
+        if self._reference is not None:
+            check_state(self._reference.watched, self._reference.state, where)
+
     def to_store(self):
         if not self.in_file:
             return self.take(range(self.shape[0]))
@@ -88,32 +93,48 @@ class ArrayReference(Reference):
         Absolute path of the file or folder.
     name : str
         Name of the array within it.
+    may_change : bool
+        Whether the caller has opened the array to write to it.
     """
 
-    def __init__(self, library, path, name):
+    def __init__(self, library, path, name, may_change):
         self.library, self.path, self.name = library, path, name
+        self.state = None if may_change else file_state(self.watched)
 
     @classmethod
     def of(cls, array):
         """Return the reference to an array, or None if it is in no file or folder."""
-        if _library(array) == "h5py":
+        if library_of(array) == "h5py":
             path, name = array.file.filename, array.name
+            may_change = array.file.mode != "r"
         else:
             path, name = getattr(array.store, "root", None), array.path
+            may_change = not array.read_only
             if not isinstance(path, PathLike):
                 return None
         # Relative paths change their meaning with the working directory.
-        return cls(_library(array), os.path.abspath(path), name)
+        return cls(library_of(array), os.path.abspath(path), name, may_change)
+
+    @property
+    def watched(self):
+        if self.library == "h5py":
+            return self.path
+        # The values are in many files. Where a whole array is written anew, so is the
+        # file that describes it (its name in version 2 and 3 of the format).
+        folder = os.path.join(self.path, self.name)
+        names = [os.path.join(folder, name) for name in (".zarray", "zarr.json")]
+        return next(filter(os.path.exists, names), names[-1])
 
     def _open(self):
         if self.library == "h5py":
             import h5py
 
-            return StoredLayer(h5py.File(self.path, "r")[self.name])
-        import zarr
+            array = h5py.File(self.path, "r")[self.name]
+            if os.path.abspath(array.file.filename) != self.path:
+                raise ValueError(f"{self.name!r} is a link to another file")
+        else:
+            import zarr
 
-        return StoredLayer(zarr.open_array(self.path, path=self.name, mode="r"))
-
-
-def _library(array):
-    return type(array).__module__.partition(".")[0]
+            array = zarr.open_array(self.path, path=self.name, mode="r")
+        check_stored(array, repr(self.name))
+        return StoredLayer(array)

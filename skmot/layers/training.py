@@ -86,6 +86,13 @@ class TrainingStimuli:
             stacklevel=stacklevel_of_caller(),
         )
 
+    def count_trained(self, source, target):
+        """Return how many rows show training stimuli, 0 without usable labels."""
+        scored = _digest(_labels_of(source, target))
+        if scored is None:
+            return 0
+        return int(np.isin(scored, np.frombuffer(self.digests, dtype=np.uint64)).sum())
+
     def _are_training_rows(self, source, target, scored, trained):
         """Whether rows of training stimuli may be the training rows themselves."""
         found, counts = np.unique(scored, return_counts=True)

@@ -1,6 +1,7 @@
 """Layers of single trials, read as the average of the trials of each stimulus."""
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 from skmot._utils.array_api import (
     move_to_device_of,
@@ -12,6 +13,7 @@ from skmot._utils.state import stored_as_dict
 from skmot.layers.files import Reference
 from skmot.layers.lazy import (
     LazyLayer,
+    check_unchanged,
     is_in_file,
     sample_of,
     take_rows,
@@ -103,6 +105,9 @@ class TrialAverages(LazyLayer):
     def in_file(self):
         return is_in_file(self.trials)
 
+    def check_unchanged(self, where):
+        check_unchanged(self.trials, where)
+
     def take(self, rows):
         if self.in_file:
             return self._average(rows)
@@ -115,6 +120,10 @@ class TrialAverages(LazyLayer):
 
     def _average(self, rows):
         """Average the trials of some rows in blocks of rows."""
+        if issparse(self.sample):
+            trials, counts = self.repeats.of(rows)
+            averages = _average_sparse_runs(take_rows(self.trials, trials), counts)
+            return averages.astype(self.dtype)
         xp = namespace_of(self.sample)
         averages = np.empty((len(rows), self.shape[1]), np.float64)
         trials, counts = self.repeats.of(rows)
@@ -165,6 +174,21 @@ def _average_runs(block, counts):
         return reference + total / counts[:, np.newaxis]
 
 
+def _average_sparse_runs(block, counts):
+    """Compute what `_average_runs` does, for sparse trials."""
+    n_runs, n_trials = len(counts), block.shape[0]
+    ends = np.cumsum(counts)
+    reference = block[ends - counts].astype(np.float64)
+    differences = block - reference[np.repeat(np.arange(n_runs), counts)]
+    summing = csr_array(
+        (np.ones(n_trials), np.arange(n_trials), np.concatenate([[0], ends])),
+        shape=(n_runs, n_trials),
+    )
+    total = summing @ differences
+    total.data /= np.repeat(counts, np.diff(total.indptr))
+    return csr_array(reference + total)
+
+
 def numeric_trials(trials, where):
     """Return trials as numbers, or raise an error that names the layer."""
     if isinstance(trials, LazyLayer) or not isinstance(trials, np.ndarray):
@@ -174,8 +198,9 @@ def numeric_trials(trials, where):
             return trials.astype(np.float64)
         if trials.dtype.kind not in "biuf":
             raise ValueError(
-                f"dtype='numeric' is not compatible with arrays of {trials.dtype}: "
-                "trials must be real numbers."
+                f"dtype='numeric' is not compatible with arrays of {trials.dtype}. "
+                "Convert your data to numeric values explicitly instead: trials must "
+                "be real numbers."
             )
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} (in {where})") from error

@@ -50,8 +50,16 @@ BAD_NUMBERS = {
     ),
     "object list": (with_entry([], object), ValueError, "with a sequence"),
     "object too large": (with_entry(10**400, object), ValueError, "too large"),
-    "sparse": (sparse.csr_array, TypeError, "Sparse data was passed"),
-    "sparse dict": (sparse.dok_array, TypeError, "Sparse data was passed"),
+    "sparse NaN": (
+        lambda layer: sparse.coo_array(with_entry(np.nan)(layer)),
+        ValueError,
+        "contains NaN",
+    ),
+    "sparse complex": (
+        lambda layer: sparse.dok_array(layer + 1j),
+        ValueError,
+        "Complex data not supported",
+    ),
     "feature maps": (
         lambda layer: np.zeros((N_STIMULI, 4, 3, 3)),
         ValueError,
@@ -156,7 +164,10 @@ def test_bad_vector_is_an_error(estimator, spoil, found):
     assert found in str(error.value)
 
 
-@bad_layers({name: BAD_NUMBERS[name] for name in ("NaN", "strings", "sparse")})
+@bad_layers(
+    {name: BAD_NUMBERS[name] for name in ("NaN", "strings")}
+    | {"sparse": (sparse.csr_array, TypeError, "Sparse data was passed")}
+)
 def test_functions_of_two_arrays_name_the_argument(spoil, kind, found):
     with pytest.raises(kind, match="found in X") as error:
         soft_matching_distance(spoil(SOURCE["V1"]), TARGET["V1"])

@@ -25,6 +25,16 @@ def test_the_only_coordinate_of_the_rows_names_the_stimuli(v1):
         SoftMatching().fit(assembly(v1), assembly(v1, slice(None, None, -1)))
 
 
+def test_stimuli_are_the_coordinate_that_is_named(v1, v2):
+    day = ("presentation", np.arange(N) % 3)
+    regions = {"V1": assembly(v1, day=day), "V2": assembly(v2, day=day)}
+    for layers in (regions, list(regions.values())):
+        stack = LayerStack.from_trials(layers, stimuli="stimulus_id")
+        assert stack.stimuli.tolist() == IDS.tolist()
+    with pytest.raises(ValueError, match="'image'` is no coordinate along the rows"):
+        LayerStack.from_trials(regions["V1"], stimuli="image")
+
+
 def test_arrays_of_regions_are_never_scored_against_other_rows(v1, v2):
     # Regions repeat, so that they name no units.
     X, y = (

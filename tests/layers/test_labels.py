@@ -207,6 +207,12 @@ def test_rows_that_agree_are_not_warned_of():
         cross_val_score(SoftMatching(), X, LayerStack(y, stimuli=range(60)), cv=3)
 
 
+def test_frames_of_one_stack_must_number_their_rows_alike():
+    X, y = frames()
+    with pytest.raises(ValueError, match="layer 1 has other row numbers than"):
+        LayerStack([X, y.iloc[::-1]])
+
+
 def test_names_in_another_order_are_an_error():
     X, y = (frame.rename_axis("stimulus") for frame in frames())
     with pytest.raises(ValueError, match="row 0 is 0 in X and"):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmot import LayerStack, MultiLevelOT
+from skmot import LayerStack, MultiLevelOT, SoftMatching
 from tests.layers.common import (
     IT,
     NAMES,
@@ -78,7 +78,7 @@ def test_layers_of_equal_width_in_other_order_are_an_error(estimator):
     assert estimator.predict([V1, V1 + 1])[0].shape == V1.shape
 
 
-@pytest.mark.parametrize("inner", [None, MultiLevelOT()])
+@pytest.mark.parametrize("inner", [SoftMatching(), MultiLevelOT()])
 def test_nested_layers_in_other_order_are_an_error(inner):
     layers = {"V1": V1, "V4": V1 + 1}
     swapped = {"V4": V1 + 1, "V1": V1}

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
-from skmot.preprocessing import average_repeats
+from skmot.preprocessing import average_repeats, positions_as_stimuli
 from tests.layers.common import LABELS, N, two_level_frame
 
 # -- what layers are read from ---------------------------------------------------------
@@ -109,17 +109,12 @@ SPARSE = [sparse.csr_array, sparse.csr_matrix, sparse.dok_array, sparse.dok_matr
 
 
 @pytest.mark.parametrize("kind", SPARSE)
-@pytest.mark.parametrize(
-    ("wrap", "name"),
-    [
-        (lambda a: a, "the layer"),
-        (lambda a: [np.ones((4, 2)), a], "layer 1"),
-        (lambda a: {"V1": np.ones((4, 2)), "V2": a}, "layer 'V2'"),
-    ],
-)
-def test_sparse_layer_is_an_error(kind, wrap, name):
-    with pytest.raises(TypeError, match=f"Sparse data was passed.*{name}"):
-        LayerStack(wrap(kind(np.eye(4))))
+def test_a_single_sparse_array_is_an_error_that_names_the_stack(kind):
+    with pytest.raises(TypeError, match=r"Sparse data was.*`LayerStack\(\[X\]\)`"):
+        LayerStack(kind(np.eye(4)))
+    for sides in ((kind(np.eye(4)), np.eye(4)), (np.eye(4), kind(np.eye(4)))):
+        with pytest.raises(TypeError, match=r"Sparse data was.*`LayerStack\(\[X\]\)`"):
+            SoftMatching().fit(*sides)
 
 
 @pytest.mark.parametrize("shape", [(N, 2, 3), (N, 2, 3, 3)])
@@ -268,6 +263,16 @@ def test_units_are_selected_by_mask_number_and_name():
             stack.select_units(selection)
 
 
+def test_names_that_do_not_tell_units_apart_select_none():
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    stack = LayerStack({"V1": X}, unit_names=[["a", "b", "a"]])
+    with pytest.raises(ValueError, match="Several units of layer 'V1' have the same"):
+        stack.select_units([["a"]])
+    np.testing.assert_array_equal(stack.select_units([[0, 2]]).layers[0], X[:, ::2])
+    with pytest.raises(ValueError, match="layer 'run' is a stack: give unit names to"):
+        LayerStack({"run": stack}, unit_names=[["a", "b", "a"]])
+
+
 # -- hints ---------------------------------------------------------------------------
 
 
@@ -292,16 +297,16 @@ def test_hints_for_more_dimensions_are_code_that_runs(v1):
     with pytest.raises(ValueError, match="dim 4") as error:
         LayerStack([np.ones((N, 3, 4, 5))])
     for hint in (
-        "np.moveaxis(layer, 1, -1).reshape(-1, n_channels)",
-        "layer[attention_mask]",
+        "skmot.preprocessing.positions_as_stimuli(layer)",
+        "positions_as_stimuli(layer, mask=attention_mask)",
         "list(array)",
     ):
         assert f"`{hint}`" in str(error.value)
     # Each gives what the sentence says.
     layer = np.arange(N * 3 * 4 * 5.0).reshape(N, 3, 4, 5)
-    positions = np.moveaxis(layer, 1, -1).reshape(-1, 3)
+    positions = positions_as_stimuli(layer).layers[0]
     assert np.array_equal(positions[7], layer[0, :, 1, 2])
     tokens, attention_mask = layer[:, :, 0], np.ones((N, 3), dtype=bool)
     attention_mask[0, 2] = False
-    assert LayerStack([tokens[attention_mask]]).shape == (3 * N - 1, 5)
+    assert positions_as_stimuli(tokens, mask=attention_mask).shape == (3 * N - 1, 5)
     assert LayerStack(list(np.ones((2, N, 4)))).widths == (4, 4)

@@ -1,12 +1,15 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skmot import LayerStack, MultiLevelOT, SoftMatching
+from skmot import LayerStack, MultiLevelOT, SoftMatching, align_stimuli
+from skmot.exceptions import RowNumberWarning
 from skmot.metrics import corrected_scores, noise_ceiling
+from skmot.model_selection import permutation_control
 from skmot.preprocessing import (
     LayerwiseTransformer,
     ReliabilitySelector,
@@ -226,8 +229,16 @@ def test_trials_are_split_into_disjoint_stacks(labels, n):
 
 @pytest.mark.parametrize("n", [0, 2, 7])
 def test_too_few_trials_cannot_be_split(stack, n):
-    with pytest.raises(ValueError, match=r"cannot be split.*n_trials >= 2"):
+    message = rf"cannot be split.* trial\(s\) for n={n}\. .*n_trials >= 2"
+    with pytest.raises(ValueError, match=message):
         stack.split_trials(n)
+
+
+def test_stimuli_of_one_trial_cannot_be_split_into_halves():
+    stack = LayerStack.from_trials([np.eye(3)], ["cat", "dog", "cat"])
+    message = r"^1 stimuli cannot .* row 1, which has 1 trial\(s\)\. Select those"
+    with pytest.raises(ValueError, match=message):
+        stack.split_trials()
 
 
 # -- files, and pickling -----------------------------------------------------------
@@ -458,3 +469,116 @@ def test_shared_averages_cannot_be_changed(stack):
 def test_numbers_of_trials_are_whole(stack):
     with pytest.raises(TypeError, match=r"whole number of trials or None; got 1\.7"):
         stack.split_trials(1.7)
+
+
+# -- a side without labels ------------------------------------------------------------
+
+
+def natural_order():
+    """Return a model without labels, in the order image 0, image 1, ..."""
+    return LayerStack([np.random.default_rng(5).normal(size=(N_STIMULI, 4))] * 2)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_trials_in_another_order_than_that_of_their_labels_are_warned_of(stack, swap):
+    sides = [natural_order(), stack][:: -1 if swap else 1]
+    with pytest.warns(RowNumberWarning) as caught:
+        MultiLevelOT().fit(*sides)
+    (warning,) = caught
+    unlabelled, averaged = ("y", "X") if swap else ("X", "y")
+    assert str(warning.message).startswith(f"{unlabelled} has no stimulus labels")
+    assert f"`{averaged}.with_stimuli(None)`" in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_the_remedies_that_the_warning_names_silence_it(stack):
+    model = natural_order()
+    labelled = model.with_stimuli([f"image {k}" for k in range(N_STIMULI)])
+    aligned = align_stimuli(labelled, stack)
+    order = np.argsort([int(label.split()[1]) for label in stack.stimuli])
+    in_order = stack[order]
+    shuffled = np.random.default_rng(0).permutation(N_STIMULI)
+    # Warnings are errors here.
+    for X, y in (
+        aligned,
+        (model.with_stimuli(stack.stimuli), stack),
+        (model, stack.with_stimuli(None)),
+        (model, in_order),
+        (model[shuffled], in_order[shuffled]),
+        (labelled.with_stimuli(None), stack),
+        (labelled.with_stimuli(None).map(np.negative)[shuffled], stack),
+    ):
+        SoftMatching().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"image {k}" for k in range(N_STIMULI)],
+        list(range(N_STIMULI)),
+        [("a", k) for k in range(N_STIMULI)],
+    ],
+)
+def test_trials_in_the_order_of_their_labels_are_not_warned_of(names):
+    labels = 3 * names
+    trials = np.random.default_rng(0).normal(size=(3 * N_STIMULI, 4))
+    stack = LayerStack.from_trials([trials, trials], labels)
+    SoftMatching().fit(natural_order(), stack)
+    shuffled = np.random.default_rng(0).permutation(N_STIMULI)
+    SoftMatching().fit(natural_order()[shuffled], stack[shuffled])
+
+
+def test_labels_without_an_order_count_as_another_order():
+    labels = [*range(N_STIMULI - 1), "last"]
+    trials = np.random.default_rng(0).normal(size=(N_STIMULI, 4))
+    stack = LayerStack.from_trials([trials, trials], labels)
+    with pytest.warns(RowNumberWarning):
+        SoftMatching().fit(natural_order(), stack)
+
+
+def test_the_warning_survives_pickles_and_selected_units_and_rows(stack):
+    for part_of in (
+        lambda stack: pickle.loads(pickle.dumps(stack)),
+        lambda stack: stack[::2],
+        lambda stack: stack.select_units([[0, 1], [2, 3]]),
+    ):
+        # A stack is warned of once, with all its parts.
+        labels = stack.trials.stimuli
+        part = part_of(LayerStack.from_trials(noisy_trials(labels), labels))
+        model = natural_order()[: len(part)]
+        with pytest.warns(RowNumberWarning):
+            MultiLevelOT().fit(model, part)
+        MultiLevelOT().fit(model, part)
+
+
+def test_cross_validation_says_it_once(stack):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_val_score(MultiLevelOT(), natural_order(), stack, cv=5)
+    found = [one for one in caught if one.category is RowNumberWarning]
+    assert len(found) == 1
+
+
+def test_controls_warn_of_what_they_are_given(stack):
+    with pytest.warns(RowNumberWarning, match="X has no stimulus labels") as caught:
+        permutation_control(
+            SoftMatching(),
+            natural_order(),
+            stack,
+            statistic="cost",
+            n_permutations=19,
+            random_state=0,
+        )
+    assert len(caught) == 1
+
+
+def test_controls_that_remove_labels_do_not_warn_again(stack):
+    labelled = natural_order().with_stimuli(stack.stimuli)
+    permutation_control(
+        SoftMatching(),
+        stack,
+        labelled,
+        statistic="cost",
+        n_permutations=19,
+        random_state=0,
+    )
