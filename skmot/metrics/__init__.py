@@ -2,7 +2,13 @@
 
 from importlib import import_module
 
+from skmot.layers.depth import DepthPriorCoupling
 from skmot.metrics._assignments import rectangular_matching_score, semi_matching_score
+from skmot.metrics._disentanglement import (
+    dci_scores,
+    disentanglement_score,
+    mutual_information_gap,
+)
 from skmot.metrics._geometries import linear_cka, rsa_score
 from skmot.metrics._hierarchy import hierarchy_score
 from skmot.metrics._linear import linear_predictivity_score
@@ -28,11 +34,15 @@ from skmot.metrics._scorers import (
 )
 
 __all__ = [
+    "DepthPriorCoupling",
     "ceiling_from_ncsnr",
     "corrected_scores",
+    "dci_scores",
+    "disentanglement_score",
     "hierarchy_score",
     "linear_cka",
     "linear_predictivity_score",
+    "mutual_information_gap",
     "negative_cost",
     "noise_ceiling",
     "noise_corrected_score",

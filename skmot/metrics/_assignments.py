@@ -4,9 +4,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from skmot._utils.array_api import namespace_of, to_numpy
+from skmot._utils.sklearn import validate_params
 from skmot.metrics._matching import read_curves
 
 
+@validate_params({"center": ["boolean"]}, prefer_skip_nested_validation=True)
 def semi_matching_score(X, Y, *, center=True):
     """Semi-matching score: the mean correlation of units with their best partners.
 
@@ -85,6 +87,7 @@ def match_best(correlations):
     return partners, _mean_of_pairs(correlations, np.arange(len(partners)), partners)
 
 
+@validate_params({"center": ["boolean"]}, prefer_skip_nested_validation=True)
 def rectangular_matching_score(X, Y, *, center=True):
     """Rectangular assignment score: the best matching of X to distinct units of Y.
 

@@ -12,6 +12,7 @@ from skmot._units import (
     unit_statistics,
 )
 from skmot._utils.array_api import device_of, namespace_of
+from skmot._utils.sklearn import validate_params
 from skmot.layers.checks import check_pair
 from skmot.metrics._matching import read_curves
 
@@ -148,6 +149,7 @@ def _centred_ranks(values):
     return xp.take(ranks, xp.argsort(order, stable=False), axis=0)
 
 
+@validate_params({"debiased": ["boolean"]}, prefer_skip_nested_validation=True)
 def linear_cka(X, Y, *, debiased=True):
     """Linear centred kernel alignment (CKA) between two populations.
 

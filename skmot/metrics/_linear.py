@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -14,8 +15,9 @@ from skmot._units import (
     unit_statistics,
     warn_about_dead_units,
 )
-from skmot._utils.array_api import namespace_of, select
-from skmot._utils.warnings import say_few_validation
+from skmot._utils.array_api import as_numbers, namespace_of, select
+from skmot._utils.sklearn import Interval, validate_params
+from skmot._utils.warnings import say_few_validation, stacklevel_of_caller
 from skmot.layers.checks import check_pair, rows_of
 from skmot.layers.reading import check_unmasked
 from skmot.layers.splits import repeated_rows
@@ -36,6 +38,15 @@ LEAST_VALIDATION = 5
 LEAST_VALIDATION_PER_TARGET = 30
 
 
+@validate_params(
+    {
+        "alpha_per_target": ["boolean"],
+        "validation_size": [Interval(Real, 0, 1, closed="neither")],
+        "test_size": [Interval(Real, 0, 1, closed="neither")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def linear_predictivity_score(
     X,
     Y,
@@ -129,9 +140,7 @@ def linear_predictivity_score(
     statistics = [unit_statistics(X), unit_statistics(Y)]
     for part, where in zip(statistics, ["X", "Y"], strict=True):
         check_some_live(part.live, where)
-    warn_about_dead_units(
-        [part.dead_units for part in statistics], ["X", "Y"], stacklevel=3
-    )
+    warn_about_dead_units([part.dead_units for part in statistics], ["X", "Y"])
     alphas = check_alphas(alphas)
     test, validation, training = split_stimuli(
         X.shape[0], (test_size, validation_size), random_state, groups
@@ -141,7 +150,7 @@ def linear_predictivity_score(
         warnings.warn(
             say_few_validation(1, len(validation), "validation_size"),
             UserWarning,
-            stacklevel=2,
+            stacklevel=stacklevel_of_caller(),
         )
     fitted = np.concatenate([training, validation])
     test_X, test_Y = (select(side, test, axis=0) for side in (X, Y))
@@ -178,7 +187,7 @@ def check_alphas(alphas):
         If there is no penalty, or one is not positive or not finite.
     """
     check_unmasked(alphas, "`alphas`")
-    alphas = np.asarray(ALPHAS if alphas is None else alphas, dtype=np.float64)
+    alphas = as_numbers(ALPHAS if alphas is None else alphas, "alphas")
     if (
         alphas.ndim != 1
         or alphas.size == 0
@@ -199,8 +208,8 @@ def split_stimuli(n_stimuli, shares, random_state, groups=None):
     n_stimuli : int
         Number of stimuli.
     shares : sequence of float
-        Fraction of the stimuli in each part except the last. Sizes are rounded up to
-        whole stimuli, as in scikit-learn, and are at least two.
+        Fraction of the stimuli in each part except the last, above 0 and below 1. Sizes
+        are rounded up to whole stimuli, as in scikit-learn, and are at least two.
     random_state : int, RandomState instance or None
         Controls the randomness of the split.
     groups : ndarray of int of shape (n_stimuli,), default=None
@@ -214,17 +223,11 @@ def split_stimuli(n_stimuli, shares, random_state, groups=None):
     Raises
     ------
     ValueError
-        If a fraction is not between 0 and 1, or fewer than two stimuli are left for the
-        last part.
+        If fewer than two stimuli are left for the last part.
     """
     if groups is not None:
         parts = split_stimuli(int(groups.max()) + 1, shares, random_state)
         return [np.flatnonzero(np.isin(groups, part)) for part in parts]
-    for share in shares:
-        if not 0 < share < 1:
-            raise ValueError(
-                f"Fractions of the stimuli must be between 0 and 1; got {share}."
-            )
     sizes = [max(_LEAST_PART, math.ceil(share * n_stimuli)) for share in shares]
     if n_stimuli - sum(sizes) < _LEAST_PART:
         raise ValueError(

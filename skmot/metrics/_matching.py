@@ -14,10 +14,15 @@ from skmot._units import (
     warn_about_dead_units,
 )
 from skmot._utils.array_api import namespace_of, to_numpy
+from skmot._utils.sklearn import validate_params
+from skmot._utils.warnings import stacklevel_of_caller
 from skmot.layers.checks import check_pair
 from skmot.transport import match_tuning_curves
 
 
+@validate_params(
+    {"center": ["boolean"], "scale": ["boolean"]}, prefer_skip_nested_validation=True
+)
 def soft_matching_distance(X, Y, *, center=True, scale=True):
     """Soft matching distance between two populations, in their own bases.
 
@@ -72,7 +77,7 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
     0.0
     """
     source, target = read_curves(X, Y, "sqeuclidean", center, scale)
-    result = _match(source, target)
+    result = match_curves(source, target)
     plan = result.coupling.tocoo()
     squared = paired_squared_distances(
         source.vectors, target.vectors, plan.row, plan.col
@@ -80,6 +85,9 @@ def soft_matching_distance(X, Y, *, center=True, scale=True):
     return float(np.sqrt(plan.data @ squared))
 
 
+@validate_params(
+    {"center": ["boolean"], "scale": ["boolean"]}, prefer_skip_nested_validation=True
+)
 def one_to_one_distance(X, Y, *, center=True, scale=True):
     """One-to-one matching distance between two populations of equal size.
 
@@ -140,6 +148,7 @@ def one_to_one_distance(X, Y, *, center=True, scale=True):
     return float(np.sqrt(squared.sum()))
 
 
+@validate_params({"center": ["boolean"]}, prefer_skip_nested_validation=True)
 def soft_matching_score(X, Y, *, center=True):
     """Soft matching correlation score between two populations.
 
@@ -185,34 +194,53 @@ def soft_matching_score(X, Y, *, center=True):
     (0.5, 0.0)
     """
     source, target = read_curves(X, Y, "correlation" if center else "cosine")
-    return float(np.clip(1.0 - _match(source, target).cost, -1.0, 1.0))
+    return float(np.clip(1.0 - match_curves(source, target).cost, -1.0, 1.0))
 
 
 def read_curves(X, Y, metric, center=True, scale=True):
-    """Check the two arrays of a metric and compute their tuning curves.
-
-    Warnings about dead units point to the line that calls the metric.
-    """
-    X, Y = check_pair(X, Y)
-    statistics = [unit_statistics(X), unit_statistics(Y)]
-    for part, where in zip(statistics, ["X", "Y"], strict=True):
-        check_some_live(part.live, where)
-    warn_about_dead_units(
-        [part.dead_units for part in statistics], ["X", "Y"], stacklevel=4
-    )
+    """Check the two arrays of a metric and compute their tuning curves."""
+    *layers, statistics = read_populations(X, Y)
     return [
         tuning_curves(layer, part, metric, center=center, scale=scale)
-        for layer, part in zip([X, Y], statistics, strict=True)
+        for layer, part in zip(layers, statistics, strict=True)
     ]
 
 
-def _match(source, target):
-    result = match_tuning_curves(source, target)
+def read_populations(X, Y, names=("X", "Y")):
+    """Check the two arrays of a metric and compute the statistics of their units.
+
+    Warnings about dead units point to the line that calls the metric.
+
+    Parameters
+    ----------
+    X, Y : array-like of shape (n_stimuli, n_units)
+        The two populations.
+    names : tuple of str
+        Names of the arguments in messages.
+
+    Returns
+    -------
+    X, Y : array of shape (n_stimuli, n_units)
+        The checked populations.
+    statistics : list of UnitStatistics
+        Statistics of both. Each has at least one live unit.
+    """
+    X, Y = check_pair(X, Y, names)
+    statistics = [unit_statistics(X), unit_statistics(Y)]
+    for part, where in zip(statistics, names, strict=True):
+        check_some_live(part.live, where)
+    warn_about_dead_units([part.dead_units for part in statistics], names)
+    return X, Y, statistics
+
+
+def match_curves(source, target, ignore_sign=False):
+    """Match tuning curves, and warn if the plan may not be optimal."""
+    result = match_tuning_curves(source, target, ignore_sign=ignore_sign)
     if not result.converged:
         warnings.warn(
             "The transport did not reach its tolerance: the cost is within "
             f"{result.duality_gap:.1e} of the optimum.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel_of_caller(),
         )
     return result

@@ -16,9 +16,10 @@ from skmot._repeats import (
     say_largest,
 )
 from skmot._scores import weighted_correlations
-from skmot._utils.array_api import to_numpy
+from skmot._utils.array_api import as_numbers, to_numpy
 from skmot._utils.results import Result
 from skmot._utils.sklearn import Interval, validate_params
+from skmot._utils.warnings import stacklevel_of_caller
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.labels import as_labels, stimulus_codes
@@ -294,9 +295,7 @@ def _trial_reader(repeats, groups, runs):
                 f"{n_stimuli} stimuli. If the first axis is the stimulus, pass "
                 "`np.swapaxes(repeats, 0, 1)`.",
                 UserWarning,
-                # The stack: this function, noise_ceiling, scikit-learn's wrapper, the
-                # caller.
-                stacklevel=4,
+                stacklevel=stacklevel_of_caller(),
             )
         trials = check_layer(np.reshape(repeats, (-1, n_units)), "repeats")
         codes = np.tile(np.arange(n_stimuli), n_repeats)
@@ -435,14 +434,16 @@ def ceiling_from_ncsnr(ncsnr, n_repeats):
     """
     check_unmasked(ncsnr, "`ncsnr`")
     check_unmasked(n_repeats, "`n_repeats`")
-    ncsnr = np.asarray(ncsnr, dtype=np.float64)
+    ncsnr = as_numbers(ncsnr, "ncsnr")
     if (ncsnr < 0).any():
         raise ValueError(
             f"`ncsnr` must not be negative; got {ncsnr[ncsnr < 0].flat[0]}."
         )
-    n_repeats = np.asarray(n_repeats, dtype=np.float64)
+    n_repeats = as_numbers(n_repeats, "n_repeats")
     if n_repeats.size == 0 or not (n_repeats >= 1).all():
         raise ValueError(f"`n_repeats` must be 1 or larger; got {n_repeats}.")
+    if (n_repeats % 1 != 0).any():
+        raise ValueError(f"`n_repeats` must be whole numbers; got {n_repeats}.")
     # Numerator and denominator are divided by ncsnr^2, because the square of a very
     # large ratio would overflow.
     with np.errstate(divide="ignore"):
@@ -534,6 +535,14 @@ def corrected_scores(
 
     Notes
     -----
+    Which number to report: :func:`noise_corrected_score` if there are a fitted
+    estimator and the trials of the held-out responses, above all if both sides are
+    noisy recordings. Otherwise, as with published ceilings, `ratio_of_means`, with the
+    threshold and `n_left_out`. If the threshold leaves no unit out, it equals the score
+    that :func:`noise_corrected_score` corrects for the scored side, from the same
+    halves of the trials. `corrected` is for maps of units, and `corrected_mean` for
+    comparison with papers that report a mean of ratios.
+
     The ratio of means is sum(r) / sum(c) over the kept units of a layer, for scores r
     and ceilings c: a mean of r / c, weighted by the ceilings. The mean of ratios gives
     a unit with a ceiling of .3 as much weight as one with .9, although its ratio is
@@ -693,7 +702,9 @@ def _correct(scores, ceilings, threshold, where):
     """Correct the scores of one layer."""
     check_unmasked(scores, f"`unit_scores`{where}")
     check_unmasked(ceilings, f"`ceilings`{where}")
-    scores, ceilings = (np.array(side, dtype=np.float64) for side in (scores, ceilings))
+    # Copies, because the result keeps them.
+    scores = as_numbers(scores, f"unit_scores{where}").copy()
+    ceilings = as_numbers(ceilings, f"ceilings{where}").copy()
     if scores.ndim != 1 or scores.shape != ceilings.shape:
         raise ValueError(
             f"`unit_scores`{where} has the shape {scores.shape} and `ceilings` "

@@ -14,7 +14,13 @@ from skmot._repeats import (
     read_runs,
     split_half_reliability,
 )
-from skmot._scores import DIRECTIONS, Reconstruction, reconstruct, unwrap
+from skmot._scores import (
+    DIRECTIONS,
+    Reconstruction,
+    check_is_estimator,
+    reconstruct,
+    unwrap,
+)
 from skmot._units import column_blocks, column_correlations, mean_over_units
 from skmot._utils.results import Result
 from skmot._utils.sklearn import Interval, StrOptions, validate_params
@@ -130,6 +136,9 @@ def noise_corrected_score(
             "/".
         unit_names : list of list
             Names of the units of each array, or their numbers, counted from 0.
+        n_trained_on : int
+            Number of stimuli that the estimator was trained on, as far as their labels
+            tell. The score is one of held-out stimuli only if it is 0.
         direction, both_sides, disjoint_trials
             The given values.
 
@@ -142,6 +151,10 @@ def noise_corrected_score(
 
     Warns
     -----
+    LeakWarning
+        If some of the stimuli were trained on, as far as their labels tell. If all of
+        them are the training rows, as for a score in sample that is meant, there is no
+        warning, but the printed sentence and `n_trained_on` say so.
     UserWarning
         If the mean ceiling of an array is below 0.2: a score of mostly noise is then
         multiplied by a large number.
@@ -149,7 +162,8 @@ def noise_corrected_score(
     See Also
     --------
     noise_ceiling : Ceilings of units, with intervals.
-    corrected_scores : Corrects given scores of units for the noise of one side.
+    corrected_scores : Corrects given scores of units for the noise of one side. The
+        Notes of both say which to report.
     skmot.LayerStack.split_trials : Splits the trials of a stack, for instance to fit on
         disjoint trials.
 
@@ -180,6 +194,10 @@ def noise_corrected_score(
     of halves, the correlations between halves themselves. Stimuli with one trial are
     left out. Without `both_sides`, the score is then that of a reconstruction from half
     of the trials.
+
+    This is the number to report where trials of the held-out responses are there. If
+    only ceilings are known, report `ratio_of_means` of :func:`corrected_scores`, which
+    is the same ratio with :math:`\hat\rho_j = 1`, over the units that are kept.
 
     What it does not correct: the noise of the training responses, which makes the plans
     worse (this is the score of this fit, not of the best one); a fit to trials that
@@ -236,7 +254,14 @@ def noise_corrected_score(
     ]
     if not both_sides:
         arrays = [array.without_prediction() for array in arrays]
-    return _conclude(averages, arrays, names, direction, both_sides, disjoint_trials)
+    return _conclude(
+        averages,
+        arrays,
+        names | {"n_trained_on": data.n_trained_on},
+        direction,
+        both_sides,
+        disjoint_trials,
+    )
 
 
 class NoiseCorrectedScore(Result):
@@ -295,6 +320,12 @@ class _HeldOut:
     def names(self):
         """Names of the scored and of the given side."""
         return ("y", "X") if self.direction == "target" else ("X", "y")
+
+    @property
+    def n_trained_on(self):
+        """Number of stimuli that the estimator was trained on."""
+        training = getattr(unwrap(self.estimator)[0], "_training", None)
+        return 0 if training is None else training.count_trained(self.X, self.y)
 
     def check_trials(self, both_sides, disjoint_trials):
         """Raise an error if a side has no trials that are needed."""
@@ -375,6 +406,7 @@ class _HeldOut:
             averages.
         """
         final, X, y = unwrap(self.estimator, self.X, self.y)
+        check_is_estimator(final)
         training = getattr(final, "_training", None)
         if training is not None:
             training.check(X, y)
@@ -508,8 +540,20 @@ def _correlations(first, second):
     return np.nan_to_num(column_correlations(first, second))
 
 
-def _conclude(averages, arrays, names, direction, both_sides, disjoint_trials):
-    """Compute the ratios of means, and put them into words."""
+def _conclude(averages, arrays, facts, direction, both_sides, disjoint_trials):
+    """Compute the ratios of means, and put them into words.
+
+    Parameters
+    ----------
+    averages : list of Reconstruction
+        Reconstructions from averages over trials.
+    arrays : list of _Array
+        Scores and reliabilities of their units.
+    facts : dict
+        Further entries of the result: names, and the number of training stimuli.
+    direction, both_sides, disjoint_trials
+        As in `noise_corrected_score`.
+    """
     n_layers = averages[-1].layer + 1
     raw, corrected = np.zeros((2, n_layers))
     for part, array in zip(averages, arrays, strict=True):
@@ -531,7 +575,8 @@ def _conclude(averages, arrays, names, direction, both_sides, disjoint_trials):
         f"The score of the {direction} is {raw.mean():.3f}, and {corrected.mean():.3f} "
         f"after correction for the trial noise {what} in these stimuli. This estimates "
         "the score of this fit on responses without that noise; it does not show how "
-        f"well a fit to noiseless training responses would do. {shared}",
+        f"well a fit to noiseless training responses would do. {shared}"
+        f"{_say_trained_on(facts['n_trained_on'])}",
         score=float(corrected.mean()),
         raw_score=float(raw.mean()),
         layer_scores=corrected,
@@ -540,10 +585,21 @@ def _conclude(averages, arrays, names, direction, both_sides, disjoint_trials):
         ceilings=[array.ceilings for array in arrays],
         reliabilities=[array.reliabilities for array in arrays],
         prediction_reliabilities=of_prediction if both_sides else None,
-        **names,
+        **facts,
         direction=direction,
         both_sides=both_sides,
         disjoint_trials=disjoint_trials,
+    )
+
+
+def _say_trained_on(n_stimuli):
+    """Return a sentence if the scores are not those of held-out stimuli."""
+    if n_stimuli == 0:
+        return ""
+    return (
+        f" {n_stimuli} of the stimuli were trained on, so this is no score of held-out "
+        "stimuli: the fit follows the noise of these trials, and the correction makes "
+        "more of it."
     )
 
 

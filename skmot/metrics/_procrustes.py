@@ -5,9 +5,13 @@ import math
 import numpy as np
 
 from skmot._utils.array_api import namespace_of, to_numpy
+from skmot._utils.sklearn import validate_params
 from skmot.metrics._matching import read_curves
 
 
+@validate_params(
+    {"center": ["boolean"], "scale": ["boolean"]}, prefer_skip_nested_validation=True
+)
 def procrustes_distance(X, Y, *, center=True, scale=True):
     """Procrustes distance between two populations, which does not depend on the basis.
 

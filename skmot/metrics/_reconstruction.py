@@ -2,8 +2,12 @@
 
 from skmot._units import column_correlations, mean_over_units
 from skmot._utils.array_api import as_array
-from skmot.layers.checks import check_pair, check_same_rows, check_same_units
-from skmot.layers.reading import check_unmasked
+from skmot.layers.checks import (
+    check_pair,
+    check_same_rows,
+    check_same_units,
+)
+from skmot.layers.reading import check_dimensions, check_unmasked, refuse_sparse
 
 
 def reconstruction_correlation(y_true, y_pred):
@@ -48,15 +52,27 @@ def reconstruction_correlation(y_true, y_pred):
     """
     for given, where in ((y_true, "y_true"), (y_pred, "y_pred")):
         check_unmasked(given, where)
+        refuse_sparse(given, where)
+        check_dimensions(given, where)
     check_same_rows(y_true, y_pred, "y_true", "y_pred")
     check_same_units(y_true, y_pred, "y_true", "y_pred")
-    y_true, y_pred = as_array(y_true), as_array(y_pred)
+    y_true, y_pred = _read(y_true, "y_true"), _read(y_pred, "y_pred")
     if y_true.shape != y_pred.shape:
+        phrase = ""
+        if y_true.ndim and y_pred.ndim and len(y_true) != len(y_pred):
+            phrase = "Found input variables with inconsistent numbers of samples: "
         raise ValueError(
-            f"y_true and y_pred must have the same shape; got {y_true.shape} and "
-            f"{y_pred.shape}."
+            f"{phrase}y_true and y_pred must have the same shape; got {y_true.shape} "
+            f"and {y_pred.shape}."
         )
     if y_true.ndim == 1:
         y_true, y_pred = y_true[:, None], y_pred[:, None]
     y_true, y_pred = check_pair(y_true, y_pred, names=("y_true", "y_pred"))
     return mean_over_units(column_correlations(y_true, y_pred), "y_true")
+
+
+def _read(given, where):
+    try:
+        return as_array(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (found in {where})") from error

@@ -1,13 +1,17 @@
 """Rotation curve: similarity while one population is rotated (paper 1, section 3.2)."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy.linalg import schur
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skmot._units import check_some_live, unit_statistics, warn_about_dead_units
+from skmot._utils.array_api import as_numbers
 from skmot._utils.orthogonal import random_rotation
 from skmot._utils.results import Result
+from skmot._utils.sklearn import Interval, validate_params
 from skmot._utils.warnings import recorded_warnings, repeat_warnings
 from skmot.layers.checks import check_pair
 from skmot.metrics._matching import soft_matching_score
@@ -17,6 +21,13 @@ from skmot.metrics._matching import soft_matching_score
 _NO_ROTATION = 1e-12
 
 
+@validate_params(
+    {
+        "n_rotations": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
 def rotation_curve(
     X,
     y,
@@ -112,11 +123,9 @@ def rotation_curve(
     `permutation_control(control='basis')`.
     """
     X, y = check_pair(X, y, names=("X", "y"))
-    alphas = np.asarray(alphas, dtype=np.float64)
+    alphas = as_numbers(alphas, "alphas")
     if alphas.ndim != 1 or alphas.size == 0 or not np.isfinite(alphas).all():
         raise ValueError(f"`alphas` must be finite numbers, one or more; got {alphas}.")
-    if n_rotations < 1:
-        raise ValueError(f"`n_rotations` must be at least 1; got {n_rotations}.")
     compare, score_name = _comparison(score, held_out)
     # Dead units are left out: a rotation would mix the tuning of other units into them.
     statistics, target_statistics = unit_statistics(X), unit_statistics(y)
@@ -126,8 +135,6 @@ def rotation_curve(
     warn_about_dead_units(
         [statistics.dead_units, target_statistics.dead_units],
         ["X", "y"],
-        # warn_about_dead_units, rotation_curve, the caller.
-        stacklevel=3,
     )
     mean = statistics.mean[live]
     pairs = [(X[:, live] - mean, y[:, target_live])]
@@ -153,7 +160,7 @@ def rotation_curve(
             with recorded_warnings(log):
                 scores[rotation, index] = compare(*rotated_pairs)
     # repeat_warnings, rotation_curve, the caller.
-    repeat_warnings(log, stacklevel=3)
+    repeat_warnings(log)
     deviation = np.full(len(alphas), np.nan)
     if n_rotations > 1:
         deviation = scores.std(axis=0, ddof=1)

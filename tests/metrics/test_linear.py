@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import train_test_split
@@ -106,7 +107,7 @@ def test_linear_predictivity_needs_stimuli_for_every_part():
     assert -1 <= linear_predictivity_score(X, Y, random_state=0) <= 1
     with pytest.raises(ValueError, match="n_samples=5 stimuli cannot be split"):
         linear_predictivity_score(X[:5], Y[:5])
-    with pytest.raises(ValueError, match=r"between 0 and 1; got 1\.5"):
+    with pytest.raises(ValueError, match=r"'test_size' .* Got 1\.5"):
         linear_predictivity_score(X, Y, test_size=1.5)
 
 
@@ -136,3 +137,58 @@ def test_penalties_are_positive(alphas):
 @by_law(*LAWS, swapping_the_populations_changes_the_score)
 def test_laws(law):
     law(partial(linear_predictivity_score, random_state=0))
+
+
+def test_stimuli_shown_twice_count_twice_in_the_regression_and_once_in_the_split():
+    X, Y = populations((5, 6), n_stimuli=40)
+    alphas = np.array([0.1, 3.0, 100.0])
+    rows = np.repeat(np.arange(40), 2)
+    options = {"validation_size": 0.3, "random_state": 3}
+    expected = linear_predictivity_score(X, Y, alphas=alphas, **options)
+    labelled = [
+        pd.DataFrame(side[rows], index=[f"{k}" for k in rows]) for side in (X, Y)
+    ]
+    # The squared errors are twice as large, so the penalty must be, too.
+    for source, target in (labelled, (labelled[0], Y[rows]), (X[rows], labelled[1])):
+        found = linear_predictivity_score(source, target, alphas=2 * alphas, **options)
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("alpha_per_target", [True, False])
+def test_the_scale_of_single_units_changes_nothing(alpha_per_target):
+    X, Y = populations((5, 6), n_stimuli=120)
+    # Squares of the smallest units underflow, those of the largest overflow.
+    scales = 10.0 ** np.array([-200, 0, -170, 160, 0, -30])
+    options = {
+        "alpha_per_target": alpha_per_target,
+        "alphas": [0.01, 10.0, 1e3, 1e5],
+        "validation_size": 0.4,
+        "random_state": 0,
+    }
+    expected = linear_predictivity_score(X, Y, **options)
+    found = linear_predictivity_score(X * scales[:5], Y * scales, **options)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_masked_penalties_are_refused():
+    X, Y = populations((5, 6), n_stimuli=60)
+    alphas = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match="`alphas` has masked entries"):
+        linear_predictivity_score(X, Y, alphas=alphas)
+
+
+def test_few_validation_stimuli_are_warned_of_if_they_choose_a_penalty():
+    X, Y = populations((5, 6), n_stimuli=40)
+    with pytest.warns(UserWarning, match="over 4 validation stimuli") as caught:
+        linear_predictivity_score(X, Y, alphas=[1.0, 10.0], random_state=0)
+    assert caught[0].filename == __file__
+    # A single penalty needs no choice.
+    linear_predictivity_score(X, Y, alphas=[1.0], random_state=0)
+
+
+@pytest.mark.parametrize("name", ["test_size", "validation_size"])
+@pytest.mark.parametrize("share", [-0.5, 0.0, 1.0, 1.5])
+def test_shares_of_the_stimuli_are_between_0_and_1(name, share):
+    X, Y = populations((5, 6), n_stimuli=40)
+    with pytest.raises(ValueError, match=rf"'{name}' parameter.*{share}"):
+        linear_predictivity_score(X, Y, **{name: share})

@@ -447,6 +447,12 @@ def test_runs_of_whole_repeats():
     np.testing.assert_allclose(in_pairs, expected, atol=1e-12)
 
 
+def test_masked_runs_of_whole_repeats_are_refused():
+    runs = np.ma.array([1, 1, 2, 2], mask=[False, False, False, True])
+    with pytest.raises(ValueError, match="`runs` has masked entries"):
+        noise_ceiling(np.random.default_rng(0).normal(size=(4, 9, 2)), runs=runs)
+
+
 def test_a_stack_of_runs_is_read_by_stimulus():
     trials, labels, runs, _ = drifting_trials(n_stimuli=30)
     order = np.random.default_rng(1).permutation(len(labels))

@@ -19,7 +19,7 @@ from skmot import (
     SoftMatching,
 )
 from skmot.exceptions import LeakWarning
-from skmot.metrics import noise_ceiling, noise_corrected_score
+from skmot.metrics import corrected_scores, noise_ceiling, noise_corrected_score
 from skmot.preprocessing import (
     LayerwiseTransformer,
     ReliabilitySelector,
@@ -493,6 +493,37 @@ def test_stimuli_that_were_trained_on_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         noise_corrected_score(matching, X[40:], y[40:])
+
+
+def test_a_score_of_the_training_rows_says_that_it_is_not_held_out():
+    source, target = signals(60, (8,), (7,))
+    y = with_trials(target, 3, 2.0, seed=1)
+    X = LayerStack(source, stimuli=y.stimuli)
+    matching = SoftMatching().fit(X[:30], y[:30])
+    in_sample = noise_corrected_score(matching, X[:30], y[:30], random_state=0)
+    held_out = noise_corrected_score(matching, X[30:], y[30:], random_state=0)
+    assert (in_sample.n_trained_on, held_out.n_trained_on) == (30, 0)
+    assert "30 of the stimuli were trained on" in str(in_sample)
+    assert "trained on" not in str(held_out)
+    # The fit follows the noise, which is what the sentence is for.
+    assert in_sample.score > held_out.score
+    # Without labels in the fit nothing is known.
+    plain = SoftMatching().fit(source[0][:30], target[0][:30])
+    bare = noise_corrected_score(plain, source[0][:30], y[:30], random_state=0)
+    assert bare.n_trained_on == 0
+
+
+def test_it_is_the_ratio_of_means_of_corrected_scores_for_one_side():
+    source, target = signals(80, (8, 9), (7, 6))
+    y = with_trials(target, 4, 0.5, seed=1)
+    mot = MultiLevelOT().fit(LayerStack(source)[:40], y[:40])
+    X_test, y_test = LayerStack(source)[40:], y[40:]
+    result = noise_corrected_score(mot, X_test, y_test, random_state=0)
+    ratios = corrected_scores(
+        mot.unit_scores(X_test, y_test), y_test, threshold=1e-6, random_state=0
+    )
+    assert ratios.n_left_out == [0, 0]
+    assert ratios.ratio_of_means == pytest.approx(result.score)
 
 
 # -- habits --------------------------------------------------------------------------

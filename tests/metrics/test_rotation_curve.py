@@ -1,3 +1,4 @@
+import re
 import warnings
 
 import numpy as np
@@ -231,7 +232,7 @@ def test_one_unit_has_no_rotation():
     [
         ({"alphas": []}, ValueError, "`alphas`"),
         ({"alphas": [0, np.nan]}, ValueError, "`alphas`"),
-        ({"n_rotations": 0}, ValueError, "`n_rotations`"),
+        ({"n_rotations": 0}, ValueError, "'n_rotations'"),
         ({"score": SoftMatching()}, TypeError, "function of two arrays"),
         ({"held_out": (np.ones((5, 6)), np.ones((5, 6)))}, TypeError, "an estimator"),
         (
@@ -239,9 +240,51 @@ def test_one_unit_has_no_rotation():
             ValueError,
             "5 and 5 units",
         ),
+        (
+            {"held_out": (np.ones((7, 6)), np.ones((7, 4))), "score": SoftMatching()},
+            ValueError,
+            "has 6 and 4 units, but X and y have 6 and 6",
+        ),
+        (
+            {"held_out": (np.ones((7, 5)), np.ones((7, 6))), "score": SoftMatching()},
+            ValueError,
+            "has 5 and 6 units, but X and y have 6 and 6",
+        ),
+        (
+            {"held_out": (np.full((7, 6), np.nan), np.eye(7)), "score": SoftMatching()},
+            ValueError,
+            "held_out X",
+        ),
+        (
+            {"held_out": (np.eye(7), np.full((7, 6), np.nan)), "score": SoftMatching()},
+            ValueError,
+            "held_out y",
+        ),
+        (
+            {"held_out": (np.eye(7)[:, :6], np.eye(7)[:, :6])}
+            | {"score": SoftMatching(mass=2)},
+            ValueError,
+            "'mass' parameter",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, message):
     X = tuned(6)
     with pytest.raises(error, match=message):
         rotation_curve(X, X, **arguments)
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_a_side_without_a_live_unit_is_named(name):
+    sides = {"X": tuned(6), "y": tuned(6)}
+    sides[name] = np.ones_like(sides[name])
+    with pytest.raises(ValueError, match=f"Every unit is constant .* in {name}"):
+        rotation_curve(**sides)
+
+
+def test_sides_have_the_names_of_the_arguments_in_messages():
+    X = tuned(6)
+    with pytest.raises(ValueError, match="NaN") as error:
+        rotation_curve(X, np.full_like(X, np.nan))
+    assert re.search(r"\by\b", str(error.value))
+    assert not re.search(r"\bY\b", str(error.value))

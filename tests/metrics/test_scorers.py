@@ -273,3 +273,25 @@ def test_units_are_those_that_the_score_is_a_mean_of(networks):
         np.count_nonzero(~np.isnan(scores)) for scores in targets.unit_scores(X, y)
     )
     assert scored_units(targets, X, y) < n_all
+
+
+def test_the_r2_of_scikit_learn_pools_the_units_of_all_layers():
+    source, target = (LayerStack(side) for side in random_networks())
+    found = cross_validate(
+        MultiLevelOT(),
+        source,
+        target,
+        cv=[(np.arange(40), np.arange(40, 60))],
+        scoring={"ours": target_score, "r2": "r2"},
+    )
+    mot = MultiLevelOT().fit(source[TRAIN], target[TRAIN])
+    predicted = mot.predict(source[TEST])
+    of_layers = [
+        1 - ((y - p) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+        for y, p in zip(target[TEST].layers, predicted.layers, strict=True)
+    ]
+    assert found["test_r2"] == pytest.approx(np.concatenate(of_layers).mean())
+    # Neither a mean over layers, nor the score.
+    assert found["test_r2"] != pytest.approx(np.mean([one.mean() for one in of_layers]))
+    assert found["test_ours"] == pytest.approx(mot.score(source[TEST], target[TEST]))
+    assert found["test_r2"] < found["test_ours"]
