@@ -473,6 +473,8 @@ def test_curves_take_nothing_but_soft_matching():
         ([0.0, 0.5, 1.0], "from 0.0 to 1.0"),
         ([0.5, 0.8, 1.2], "from 0.5 to 1.2"),
         ([0.5, np.nan, 1.0], "three or more increasing"),
+        (0.5, "three or more increasing"),
+        ([[0.2, 0.5, 1.0]] * 3, "three or more increasing"),
     ],
 )
 def test_bad_masses_are_refused(masses, message):
@@ -704,6 +706,20 @@ def test_groups_stay_together():
         mass_curve(X, Y, MASSES, groups=[0, 1, 2])
 
 
+def test_what_all_groups_have_in_common_is_no_similarity_at_any_mass():
+    X, Y = unrelated(n_stimuli=150)
+    # The position in a group of three is the same for all groups.
+    groups = np.repeat(np.arange(50), 3)
+    position = np.tile([-2.0, 0.0, 2.0], 50)[:, np.newaxis]
+    curve = mass_curve(
+        X + position, Y + position, MASSES, groups=groups, random_state=0
+    )
+    noise = curve.null_similarities.std(axis=0)
+    assert np.all(np.abs(curve.similarities) < 4 * noise)
+    np.testing.assert_allclose(curve.null_similarities.mean(axis=0), 0, atol=1e-12)
+    assert curve.verdict == "none detected"
+
+
 def test_groups_of_sizes_of_their_own_are_refused_or_warned_of():
     X, Y = planted(5, 5, n_stimuli=60)
     sizes = [30, 10, 9, 11]
@@ -763,6 +779,15 @@ def test_layers_of_a_network_are_judged_as_one_population():
     )
     np.testing.assert_allclose(stacked.null_similarities, plain.null_similarities)
     assert stacked.conclusion == plain.conclusion
+
+
+def test_random_networks_of_the_same_stimuli_have_counterparts_and_it_says_so():
+    rng = np.random.default_rng(0)
+    stimuli = rng.normal(size=(150, 6))
+    X, Y = (np.maximum(stimuli @ rng.normal(size=(6, 10)), 0) for _ in range(2))
+    curve = mass_curve(X, Y, MASSES, n_permutations=99, random_state=0)
+    assert curve.share > 0.5
+    assert "units of untrained networks that see the same stimuli" in str(curve)
 
 
 def test_random_state_decides_the_permutations_and_jobs_change_nothing():

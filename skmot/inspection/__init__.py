@@ -9,6 +9,7 @@ from skmot.inspection.mass_curve import MassCurveDisplay
 from skmot.inspection.matches import matches
 from skmot.inspection.network_map import NetworkMapDisplay
 from skmot.inspection.permutation_control import PermutationControlDisplay
+from skmot.inspection.rosetta import mutual_matches, rosetta_units
 from skmot.inspection.rotation_curve import RotationCurveDisplay
 from skmot.inspection.tables import coupling_table, score_table
 from skmot.inspection.unit_coupling import UnitCouplingDisplay
@@ -27,6 +28,8 @@ __all__ = [
     "UnitScoresDisplay",
     "coupling_table",
     "matches",
+    "mutual_matches",
     "plot_coupling_grid",
+    "rosetta_units",
     "score_table",
 ]

@@ -2,7 +2,7 @@
 
 from sklearn.utils.validation import check_is_fitted
 
-from skmot._scores import unwrap
+from skmot._scores import check_is_estimator, unwrap
 from skmot.base import LayerEstimator
 from skmot.layers.sides import read_side
 
@@ -15,6 +15,7 @@ def unwrap_stacks(estimator, X, y):
     NotFittedError
         If the estimator is not fitted.
     """
+    check_is_estimator(estimator)
     check_is_fitted(estimator)
     if not isinstance(estimator, LayerEstimator):
         # Selectors of units number those of a stack as they were before.

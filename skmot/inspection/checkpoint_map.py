@@ -127,8 +127,8 @@ class CheckpointMapDisplay(LayerCouplingDisplay):
         )
         return self
 
-    def _draw_coupling(self, ax, limits, show_hierarchy):
-        image = super()._draw_coupling(ax, limits, show_hierarchy)
+    def _draw_coupling(self, ax, limits, sentences):
+        image = super()._draw_coupling(ax, limits, sentences)
         shares = self.shares() if self.direction == "target" else self.shares().T
         # Of each column, the mean index of the rows, weighted by the shares.
         self.positions_ = np.arange(len(shares)) @ shares / shares.sum(axis=0)

@@ -6,7 +6,9 @@ from itertools import product
 import numpy as np
 from sklearn.utils import Bunch
 
+from skmot._scores import DIRECTIONS
 from skmot._utils.array_api import to_numpy
+from skmot._utils.sklearn import StrOptions, validate_params
 from skmot.inspection._drawing import (
     COLUMN_WIDTH,
     COST_COLOURS,
@@ -28,6 +30,15 @@ _QUANTITIES = ("coupling", "costs")
 _PANEL, _ROOM = 1.0, (1.8, 1.0)
 
 
+@validate_params(
+    {
+        "estimators_or_couplings": [Mapping, "array-like"],
+        "names": ["array-like", None],
+        "quantity": [StrOptions(set(_QUANTITIES))],
+        "direction": [StrOptions(set(DIRECTIONS))],
+    },
+    prefer_skip_nested_validation=True,
+)
 def plot_coupling_grid(
     estimators_or_couplings, names=None, *, quantity="coupling", direction="target"
 ):
@@ -98,11 +109,10 @@ def plot_coupling_grid(
     >>> grid.axes_.shape, grid.limits
     ((2, 2), (0.0, 1.0))
     """
-    if quantity not in _QUANTITIES:
-        raise ValueError(f"`quantity` must be one of {_QUANTITIES}; got {quantity!r}.")
     pairs, sources, targets = _read_pairs(estimators_or_couplings, names)
     displays = {
-        pair: _read_pair(given, quantity, direction) for pair, given in pairs.items()
+        pair: _read_pair(given, pair, quantity, direction)
+        for pair, given in pairs.items()
     }
     label = _name_quantity(displays.values(), quantity, direction)
     values = {
@@ -144,6 +154,12 @@ def _read_pairs(given, names):
     """Return the pairs by their names, and the names of sources and of targets."""
     if isinstance(given, Mapping):
         pairs = dict(given)
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ValueError(
+                    "The keys of `estimators_or_couplings` must be pairs of networks, "
+                    f"(source, target); got {pair!r}."
+                )
         found = list(dict.fromkeys(name for pair in pairs for name in pair))
         names = found if names is None else list(names)
         unknown = [name for name in found if name not in names]
@@ -165,20 +181,20 @@ def _read_pairs(given, names):
         }
     pairs = {key: pair for key, pair in pairs.items() if pair is not None}
     if not pairs:
-        raise ValueError("There is no pair to draw.")
+        raise ValueError("`estimators_or_couplings` has no pair to draw.")
     sides = zip(*pairs, strict=True)
     return pairs, *([name for name in names if name in side] for side in sides)
 
 
-def _read_pair(given, quantity, direction):
+def _read_pair(given, pair, quantity, direction):
     """Return the display of a fitted estimator, or of an array."""
     if hasattr(given, "fit"):
         return LayerCouplingDisplay._read(given, direction)
     values = to_numpy(given)
     if values.ndim != 2:
         raise ValueError(
-            "A layer coupling has two dimensions; got an array of shape "
-            f"{values.shape}."
+            "A layer coupling has two dimensions; `estimators_or_couplings` has an "
+            f"array of shape {values.shape} for {pair}."
         )
     costs = values if quantity == "costs" else None
     return LayerCouplingDisplay(costs, values, direction=direction)

@@ -18,12 +18,13 @@ from skmot.inspection._drawing import (
     label_layers,
     lay_out,
     name_colour_bar,
+    say_number,
     shorten,
     size_in_points,
     wrap,
     write_numbers,
 )
-from skmot.metrics import hierarchy_score
+from skmot.metrics import DepthPriorCoupling, hierarchy_score
 
 # The order of the names of the two networks.
 _SIDES = ("source", "target")
@@ -46,7 +47,8 @@ class LayerCouplingDisplay:
     layer_costs : ndarray of shape (n_source_layers, n_target_layers) or None
         Cost of each pair of layers. None if only the coupling is drawn.
     coupling : ndarray of shape (n_source_layers, n_target_layers)
-        Weight of each pair of layers.
+        Weight of each pair of layers. Writing the hierarchy score of a
+        :class:`skmot.metrics.DepthPriorCoupling` warns, because it is circular.
     direction : {"target", "source"}, default="target"
         Side that the weights reconstruct. They are drawn as shares of each target layer
         (columns sum to one) or of each source layer (rows sum to one).
@@ -72,6 +74,9 @@ class LayerCouplingDisplay:
     hierarchy_, adjusted_hierarchy_ : float
         Hierarchy scores of the coupling, see :func:`skmot.metrics.hierarchy_score`. NaN
         if a side has a single layer.
+    mean_cost_, coupled_cost_ : float
+        Mean of all layer costs, which is the cost of a uniform coupling, and the cost
+        of the coupling that is drawn. NaN without layer costs.
 
     See Also
     --------
@@ -86,7 +91,14 @@ class LayerCouplingDisplay:
     are more alike. Layers of unrelated noise can look so, if their widths grow with
     depth in both networks: see :func:`skmot.metrics.hierarchy_score`. If the layer
     costs are in-sample costs of such networks, :meth:`from_estimator` adds a note to
-    the hierarchy score.
+    the hierarchy score. It adds another one if the estimator has a `depth_prior`, with
+    which the coupling follows depth because it was made to.
+
+    A coupling looks as clear where all costs are nearly equal as where they differ,
+    because the colours of the costs span their range. The plot therefore tells the mean
+    of all costs and that of the coupled pairs. If they are close, the other pairs of
+    layers would do almost as well. How close is too close is a question for
+    ``permutation_control(..., control="layers")``.
 
     Dark cells are alike: they have low costs, or large shares.
 
@@ -178,20 +190,23 @@ class LayerCouplingDisplay:
         check_is_fitted(estimator)
         estimator, *_ = unwrap(estimator)
         cls._check_levels(estimator)
-        coupling = (
+        coupling = to_numpy(
             estimator.coupling_
             if direction == "target"
             else estimator.inverse_coupling_
         )
+        # Conversions to and from other array libraries lose the mark of a prior.
+        if getattr(estimator, "depth_prior", 0):
+            coupling = DepthPriorCoupling(coupling)
         return cls(
             to_numpy(estimator.layer_costs_),
-            to_numpy(coupling),
+            coupling,
             direction=direction,
             source_names=estimator.source_names_,
             target_names=estimator.target_names_,
             network_names=network_names,
             cost_name=name_layer_cost(estimator),
-            note=_note_about_widths(estimator),
+            note=_note_about_prior(estimator) or _note_about_widths(estimator),
         )
 
     @staticmethod
@@ -226,7 +241,8 @@ class LayerCouplingDisplay:
             largest share if that is below 0.5.
         show_hierarchy : bool, default=True
             Whether to write the hierarchy score of the coupling above it. Leave it out
-            if the layers have no order, as regions of one stage of processing.
+            if the layers have no order, as regions of one stage of processing. If the
+            costs are not drawn, their means are written there, too.
 
         Returns
         -------
@@ -252,17 +268,30 @@ class LayerCouplingDisplay:
         shown = ("costs", "coupling") if panels == "both" else (panels,)
         self.hierarchy_ = self.adjusted_hierarchy_ = float("nan")
         if 1 not in np.shape(self.coupling):
-            self.hierarchy_ = hierarchy_score(self.coupling)
-            self.adjusted_hierarchy_ = hierarchy_score(self.coupling, adjusted=True)
+            # Without the mark of a depth prior, the score does not warn.
+            unmarked = np.asarray(self.coupling)
+            self.hierarchy_ = hierarchy_score(
+                self.coupling if show_hierarchy else unmarked
+            )
+            self.adjusted_hierarchy_ = hierarchy_score(unmarked, adjusted=True)
+        self.mean_cost_ = self.coupled_cost_ = float("nan")
+        if self.layer_costs is not None:
+            costs, coupling = (
+                np.asarray(values, dtype=np.float64)
+                for values in (self.layer_costs, self.coupling)
+            )
+            self.mean_cost_ = float(costs.mean())
+            self.coupled_cost_ = float((costs * coupling).sum() / coupling.sum())
         n_source, _ = np.shape(self.coupling)
         # Many rows need height, and so does a note.
         height = min(3.3, 2.2 + 0.05 * n_source)
         height += 0.4 * (show_hierarchy and self.note is not None)
+        height += 0.15 * (shown == ("coupling",))
         size = len(shown) * COLUMN_WIDTH, height
         draw = {
             "costs": lambda ax: self._draw_costs(ax, cost_limits),
             "coupling": lambda ax: self._draw_coupling(
-                ax, share_limits, show_hierarchy
+                ax, share_limits, self._describe(show_hierarchy, shown)
             ),
         }
         with drawing(axes, size, len(shown)) as axes:
@@ -300,24 +329,39 @@ class LayerCouplingDisplay:
         side = self.network_names[_SIDES.index(self.direction)]
         return f"share of each {shorten(side)} {self._item}"
 
-    def _draw_costs(self, ax, limits):
-        ax.set_title(f"{self._item.capitalize()} cost", fontsize="medium")
-        return draw_cells(ax, self.layer_costs, COST_COLOURS, limits)
-
-    def _draw_coupling(self, ax, limits, show_hierarchy):
-        shares = self.shares()
-        if limits is None:
-            limits = limits_of_shares(float(shares.max()))
-        lines = [f"{self._item.capitalize()} coupling"]
-        if show_hierarchy and not np.isnan(self.hierarchy_):
+    def _describe(self, show_hierarchy, shown):
+        """Return the sentences that are written above the coupling."""
+        lines = []
+        if not show_hierarchy:
+            return lines
+        if not np.isnan(self.hierarchy_):
             lines.append(
                 f"hierarchy {self.hierarchy_:.2f}, "
                 f"adjusted {self.adjusted_hierarchy_:.2f}"
             )
             if self.note is not None:
-                width, _ = size_in_points(ax)
-                lines.append(wrap(self.note, width, font_size()))
-        ax.set_title("\n".join(lines), fontsize="medium")
+                lines.append(self.note)
+        if self.layer_costs is not None and "costs" not in shown:
+            lines.append(f"cost: {self._say_costs()}")
+        return lines
+
+    def _say_costs(self):
+        mean, coupled = map(say_number, (self.mean_cost_, self.coupled_cost_))
+        return f"mean {mean}, of coupled pairs {coupled}"
+
+    def _draw_costs(self, ax, limits):
+        title = f"{self._item.capitalize()} cost\n{self._say_costs()}"
+        ax.set_title(title, fontsize="medium")
+        return draw_cells(ax, self.layer_costs, COST_COLOURS, limits)
+
+    def _draw_coupling(self, ax, limits, sentences):
+        shares = self.shares()
+        if limits is None:
+            limits = limits_of_shares(float(shares.max()))
+        width, _ = size_in_points(ax)
+        title = [f"{self._item.capitalize()} coupling"]
+        title += [wrap(sentence, width, font_size()) for sentence in sentences]
+        ax.set_title("\n".join(title), fontsize="medium")
         return draw_cells(ax, shares, SHARE_COLOURS, limits)
 
     def _label_axes(self, ax):
@@ -331,6 +375,16 @@ class LayerCouplingDisplay:
 def limits_of_shares(largest):
     """Return the ends of a colour scale of shares, given the largest share."""
     return 0.0, 1.0 if largest >= _SMALL_SHARE else largest
+
+
+def _note_about_prior(estimator):
+    """Return a sentence if a prior on depth draws layers together, else None."""
+    if not getattr(estimator, "depth_prior", 0):
+        return None
+    return (
+        f"Made with depth_prior={estimator.depth_prior:g}: the score is circular, see "
+        "hierarchy_test"
+    )
 
 
 def _note_about_widths(estimator):

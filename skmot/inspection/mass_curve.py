@@ -16,9 +16,10 @@ class MassCurveDisplay(ResultDisplay):
     """Plot of the held-out similarity by the share of the units that is matched.
 
     The curve rises while units with a counterpart are added, and is flat when only
-    others are left. A vertical line shows the estimated share of the units with a
-    counterpart, and a shaded area the interval between its bounds. Use
-    :meth:`from_result` to create a display.
+    others are left. A counterpart is a unit with related responses, which units of
+    untrained networks that see the same stimuli have, too. A vertical line shows the
+    estimated share of the units with a counterpart, and a shaded area the interval
+    between its bounds. Use :meth:`from_result` to create a display.
 
     Parameters
     ----------

@@ -51,7 +51,9 @@ search or TransformedTargetLayers
     top : int or None, default=1
         Number of source units to list for each target unit and each pair of layers with
         a weight in the layer coupling. These are the units of largest weight; ties go
-        to the lower index. None lists all source units with a weight.
+        to the lower index. None lists all source units with a weight. A target unit
+        thus has `top` rows for every source layer that its layer is coupled with: see
+        Notes for a single best one.
 
     Returns
     -------
@@ -71,7 +73,9 @@ search or TransformedTargetLayers
           over all matches is at most 1;
         - "correlation": Pearson correlation of the two units over the given stimuli,
           from -1 to 1; NaN if the target unit is constant, 0 if only the source unit
-          is constant.
+          is constant;
+        - "sign": 1 or -1, the sign of the pair over the training stimuli. Only for
+          `SoftMatching(metric="abs_correlation")`.
 
     Raises
     ------
@@ -102,6 +106,15 @@ search or TransformedTargetLayers
     one population with one plan. Shares and `top` then refer to all source layers
     together.
 
+    Each pair of layers has a plan of its own, so that a target unit has one best source
+    unit in each source layer that its layer is coupled with, and shares of different
+    layers cannot be compared. Weights can: the single best source unit of each target
+    unit, which is that of largest weight, is in the rows of ::
+
+        table.sort_values("weight", ascending=False, kind="stable").drop_duplicates(
+            ["target_layer", "target_unit"]
+        )
+
     The matches of `SemiMatching` are those of its attribute `coupling_`: the best
     source unit of each target unit.
 
@@ -123,7 +136,7 @@ search or TransformedTargetLayers
     # Without it there is no table, which is said before the work.
     pd = import_pandas()
     estimator, X, y = unwrap_stacks(estimator, X, y)
-    _check_couples_units(estimator)
+    check_couples_units(estimator)
     source, target = (
         _Side(stack, layout)
         for stack, layout in zip(
@@ -133,8 +146,10 @@ search or TransformedTargetLayers
         )
     )
     parts = [
-        _matches_of_plan(plan, source.population(rows), target.population(columns), top)
-        for plan, rows, columns in _unit_plans(estimator)
+        _matches_of_plan(
+            plan, signs, source.population(rows), target.population(columns), top
+        )
+        for plan, signs, rows, columns in _unit_plans(estimator)
     ]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort(
@@ -152,15 +167,18 @@ search or TransformedTargetLayers
         **target.name(found["target_array"], found["target_unit"], "target"),
         **{name: found[name].tolist() for name in ("share", "weight", "correlation")},
     }
-    return pd.DataFrame({name: columns[name] for name in COLUMNS})
+    table = {name: columns[name] for name in COLUMNS}
+    if "sign" in found:
+        table["sign"] = found["sign"].tolist()
+    return pd.DataFrame(table)
 
 
-def _check_couples_units(estimator):
+def check_couples_units(estimator):
     """Raise an error unless the estimator, or the innermost one, couples units."""
     name = type(estimator).__name__
     if isinstance(estimator, LayerEstimator):
         if hasattr(estimator, "inner_"):
-            _check_couples_units(estimator.inner_[0][0])
+            check_couples_units(estimator.inner_[0][0])
             return
         if hasattr(estimator, "coupling_"):
             if not hasattr(estimator, "rotation_"):
@@ -193,6 +211,8 @@ def _unit_plans(estimator, weight=1.0, rows=(), columns=()):
     ------
     plan : coo_array of shape (n_source_units, n_target_units)
         Plan times the weights of its layers at all levels.
+    signs : ndarray of int or None
+        Sign of each entry of the plan. None if the estimator has no signs.
     rows, columns : tuple of int
         Index of the source layer and of the target layer at each level. Empty if the
         estimator has one plan for all layers.
@@ -201,7 +221,9 @@ def _unit_plans(estimator, weight=1.0, rows=(), columns=()):
         coupling = estimator.coupling_
         # The coupling of a user's own class can be dense, on any device.
         plan = coo_array(coupling if issparse(coupling) else to_numpy(coupling))
-        yield coo_array((weight * plan.data, plan.coords), plan.shape), rows, columns
+        plan = coo_array((weight * plan.data, plan.coords), plan.shape)
+        signs = getattr(estimator, "signs_", None)
+        yield plan, None if signs is None else signs.data.astype(int), rows, columns
         return
     coupling = to_numpy(estimator.coupling_)
     for row, column in zip(*np.nonzero(coupling), strict=True):
@@ -213,13 +235,15 @@ def _unit_plans(estimator, weight=1.0, rows=(), columns=()):
         )
 
 
-def _matches_of_plan(plan, source, target, top):
+def _matches_of_plan(plan, signs, source, target, top):
     """Return the matches of one plan as one array for each column of the table.
 
     Parameters
     ----------
     plan : coo_array of shape (n_source_units, n_target_units)
         Weight of each pair of units.
+    signs : ndarray of int or None
+        Sign of each entry of the plan, if there are signs.
     source, target : _Population
         The units of both sides.
     top : int or None
@@ -232,18 +256,18 @@ def _matches_of_plan(plan, source, target, top):
         table.
     """
     (rows, columns), weights = plan.coords, plan.data
-    positive = weights > 0
-    rows, columns, weights = rows[positive], columns[positive], weights[positive]
+    kept = np.flatnonzero(weights > 0)
+    rows, columns, weights = rows[kept], columns[kept], weights[kept]
     shares = weights / np.bincount(columns, weights)[columns]
     if top is not None:
         order = np.lexsort((rows, -shares.round(_SHARE_DECIMALS), columns))
         # Rank of each entry among those of its target unit.
         ordered = columns[order]
         rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-        kept = order[rank < top]
-        rows, columns = rows[kept], columns[kept]
-        weights, shares = weights[kept], shares[kept]
-    return {
+        best = order[rank < top]
+        rows, columns, kept = rows[best], columns[best], kept[best]
+        weights, shares = weights[best], shares[best]
+    found = {
         "source_array": source.arrays[rows],
         "source_unit": source.units[rows],
         "target_array": target.arrays[columns],
@@ -252,6 +276,9 @@ def _matches_of_plan(plan, source, target, top):
         "weight": weights,
         "correlation": _correlate(source.responses, target.responses, rows, columns),
     }
+    if signs is not None:
+        found["sign"] = signs[kept]
+    return found
 
 
 def _correlate(source, target, rows, columns):

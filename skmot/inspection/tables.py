@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skmot._scores import DIRECTIONS, unwrap
+from skmot._scores import DIRECTIONS, check_is_estimator, unwrap
 from skmot._utils.array_api import to_numpy
 from skmot._utils.frames import import_pandas
 from skmot._utils.sklearn import StrOptions, validate_params
@@ -12,7 +12,7 @@ from skmot.layers.names import label_units, name_arrays, pair_columns
 from skmot.layers.sides import read_side
 
 
-def coupling_table(estimator):
+def coupling_table(estimator, X=None, y=None):
     """List the cost and the coupling of each pair of layers.
 
     Parameters
@@ -21,6 +21,9 @@ def coupling_table(estimator):
 TransformedTargetLayers
         Fitted estimator. A Pipeline and a TransformedTargetLayers must end in a
         multi-level estimator. Of a search, the best estimator is used.
+    X, y : LayerStack, list, dict, DataFrame or array-like, default=None
+        Source and target layers over the same held-out stimuli. Given both, the costs
+        of all pairs on these stimuli are listed, too.
 
     Returns
     -------
@@ -31,6 +34,8 @@ TransformedTargetLayers
         - "source_layer" and "target_layer": name of the layer, or its number, counted
           from 0, if the layers have no names;
         - "cost": entry of `layer_costs_`;
+        - "held_out_cost", if `X` and `y` are given: cost of the pair on these stimuli,
+          see :meth:`skmot.MultiLevelOT.held_out_layer_costs`;
         - "coupling": entry of `coupling_`, which reconstructs the target. The sum over
           all pairs is 1;
         - "inverse_coupling": entry of `inverse_coupling_`, which reconstructs the
@@ -44,6 +49,8 @@ TransformedTargetLayers
         If the estimator is not fitted.
     TypeError
         If it couples no layers.
+    ValueError
+        If only one of `X` and `y` is given, or the layers differ from those in `fit`.
 
     See Also
     --------
@@ -73,10 +80,30 @@ TransformedTargetLayers
     1        conv1           V4  0.88       0.0               0.0
     2        conv2           V1  0.90       0.0               0.0
     3        conv2           V4  0.31       0.5               0.5
+
+    The costs of other stimuli, as a matrix with the names of the layers:
+
+    >>> from skmot import LayerStack
+    >>> X, y = LayerStack(X), LayerStack(y)
+    >>> table = coupling_table(MultiLevelOT().fit(X[:60], y[:60]), X[60:], y[60:])
+    >>> table.pivot(
+    ...     index="source_layer", columns="target_layer", values="held_out_cost"
+    ... ).round(1)
+    target_layer   V1   V4
+    source_layer
+    conv1         0.0  1.0
+    conv2         1.0  0.3
     """
     pd = import_pandas()
-    check_is_fitted(estimator)
-    estimator, *_ = unwrap(estimator)
+    if (X is None) != (y is None):
+        raise ValueError("Give both `X` and `y`, or neither of them.")
+    is_held_out = X is not None
+    if is_held_out:
+        estimator, X, y = unwrap_stacks(estimator, X, y)
+    else:
+        check_is_estimator(estimator)
+        check_is_fitted(estimator)
+        estimator, *_ = unwrap(estimator)
     if not hasattr(estimator, "layer_costs_"):
         raise TypeError(
             f"{type(estimator).__name__} couples no layers: give a MultiLevelOT or "
@@ -88,10 +115,14 @@ TransformedTargetLayers
         range(n_layers) if given is None else given
         for given, n_layers in zip(names, costs.shape, strict=True)
     ]
+    held_out = (
+        {"held_out_cost": estimator.held_out_layer_costs(X, y)} if is_held_out else {}
+    )
     return pd.DataFrame(
         pair_columns(
             *layers,
             cost=costs,
+            **held_out,
             coupling=to_numpy(estimator.coupling_),
             inverse_coupling=to_numpy(estimator.inverse_coupling_),
         )

@@ -4,6 +4,7 @@ from skmot.model_selection.compare import compare
 from skmot.model_selection.comparison import Comparison
 from skmot.model_selection.controls import permutation_control
 from skmot.model_selection.differences import Differences
+from skmot.model_selection.grouping import group_separation_test
 from skmot.model_selection.hierarchy import hierarchy_test
 from skmot.model_selection.joint import joint_permutation_test
 from skmot.model_selection.over_networks import mean_over_networks
@@ -23,6 +24,7 @@ __all__ = [
     "StimulusShuffleSplit",
     "compare",
     "coupling_stability",
+    "group_separation_test",
     "hierarchy_test",
     "joint_permutation_test",
     "mean_over_networks",

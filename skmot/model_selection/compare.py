@@ -148,16 +148,20 @@ def compare(
 
     Notes
     -----
-    Methods that differ only in the `strategy` of a :class:`skmot.MultiLevelOT` or
-    :class:`skmot.MultiLevelOTRotation` share one fit: the pairs of layers are fitted
-    for the first of them, and only the layers are coupled again for the others. Scores
-    are the same as those of separate fits. The methods can be inside Pipelines and
+    Methods that differ only in the `strategy` or the `depth_prior` of a
+    :class:`skmot.MultiLevelOT` or :class:`skmot.MultiLevelOTRotation` share one fit:
+    the pairs of layers are fitted for the first of them, and only the layers are
+    coupled again for the others. Scores are the same as those of separate fits. The
+    methods can be inside Pipelines and
     :class:`skmot.preprocessing.TransformedTargetLayers`, if these are the same, too.
     Methods with a `random_state` of None that the fits of the pairs depend on, and
     with functions that have no name in a module, do not share a fit.
 
     Scores are Pearson correlations as in :meth:`skmot.MultiLevelOT.layer_scores`, even
-    if the `score` of a method is a different one. Methods without `predict` (RSA, CKA)
+    if the `score` of a method is a different one. Estimators of one pair of populations
+    treat all layers of a network as one population, side by side; inside of a
+    :class:`skmot.MultiLevelOT` they compare layer by layer. ``print(comparison)`` tells
+    which methods do so. Methods without `predict` (RSA, CKA)
     are represented by their `held_out_cost`, in the direction "cost". Methods that have
     none are represented by their `cost_` on the training stimuli. Do not compare these
     rows with others.
@@ -181,6 +185,10 @@ def compare(
     ... )
     >>> comparison
     Comparison(2 methods, 1 pairs, 3 splits, 12 rows)
+    >>> print(comparison)  # doctest: +ELLIPSIS
+    method  direction   mean    low   high
+     plain     target  0.729  0.679  0.767
+    ...
     >>> row = comparison.summary()[0]
     >>> row["method"], row["direction"], round(row["mean"], 1)
     ('plain', 'target', 0.7)
@@ -189,6 +197,9 @@ def compare(
     pairs = read_pairs(networks, targets is None, pairs)
     if not methods:
         raise ValueError("`methods` is empty: give estimators by name.")
+    for name, method in methods.items():
+        if isinstance(method, type) or not hasattr(method, "fit"):
+            raise TypeError(f"`methods` must be estimators; {name!r} is {method!r}.")
     unknown = set(directions) - set(DIRECTIONS)
     if unknown or not len(directions):
         raise ValueError(
@@ -272,7 +283,7 @@ def compare(
     of_task = {result.task: result for result in results}
     results = [of_task[task] for task in tasks]
     # repeat_warnings, compare, scikit-learn's wrapper, the caller.
-    repeat_warnings([entry for result in results for entry in result.log], stacklevel=4)
+    repeat_warnings([entry for result in results for entry in result.log])
     resampled, units = {}, {}
     for task, result in zip(tasks, results, strict=True):
         for direction, scores in result.resampled.items():
@@ -293,6 +304,7 @@ def compare(
             identities=identify_networks(networks, pairs),
             is_one_set=targets is None,
             costs=descriptions,
+            layers={result.task.pair: result.layers for result in results},
         ),
     )
 
@@ -327,6 +339,7 @@ class _Result:
     kept: dict
     resampled: dict
     units: dict
+    layers: str | None
     log: list
 
 
@@ -379,11 +392,35 @@ def _fit_and_score(tasks, methods, source, target, split, directions, keep, resa
                 )
             sides = dict(zip(("source", "target"), held_out, strict=True))
             kept = _keep(keep, fitted, scored, sides)
-            results.append(_collect(task, kept, scored, seconds, log))
+            layers = _how_layers_are_seen(fitted, source, target)
+            results.append(_collect(task, kept, scored, seconds, layers, log))
     return results
 
 
-def _collect(task, kept, scored, seconds, log):
+def _how_layers_are_seen(fitted, source, target):
+    """Return whether a method treats the layers of a network as one population.
+
+    Parameters
+    ----------
+    fitted : estimator
+        Fitted estimator, as `unwrap` returns it.
+    source, target : LayerStack
+        The two networks.
+
+    Returns
+    -------
+    layers : {"side by side", "one by one"} or None
+        None if both networks have one layer, or the method is not skmot's.
+    """
+    if source.n_layers == target.n_layers == 1:
+        return None
+    if isinstance(fitted, LayerCoupler):
+        return "one by one"
+    # What estimators of one pair of populations write.
+    return "side by side" if hasattr(fitted, "_solve") else None
+
+
+def _collect(task, kept, scored, seconds, layers, log):
     """Return the result of one task."""
     rows = [
         {
@@ -416,6 +453,7 @@ def _collect(task, kept, scored, seconds, log):
         kept,
         {part.direction: part.resampled for part in resampled},
         {part.direction: part.units for part in resampled},
+        layers,
         log,
     )
 
@@ -490,7 +528,7 @@ def _hierarchy_scores(fitted):
 
 
 def _describe_cost(method):
-    """Describe the cost of a method: equal for strategies above one inner estimator.
+    """Describe the cost of a method: equal for couplings above one inner estimator.
 
     Returns None if the method is no LayerCoupler, or its settings cannot be described.
     """
@@ -498,7 +536,7 @@ def _describe_cost(method):
     final = _final_step(method)
     if not isinstance(final, LayerCoupler):
         return None
-    final.set_params(strategy="transport")
+    final.set_params(strategy="transport", depth_prior=0.0)
     try:
         return describe(method, type(final).__name__)
     except ValueError:
@@ -530,7 +568,7 @@ def _share_fits(methods, descriptions):
     sharing = {}
     for name, method in methods.items():
         sharing[name] = name
-        # A subclass can use the strategy in other ways.
+        # A subclass can couple layers in other ways.
         is_built_in = type(_final_step(method)) in (MultiLevelOT, MultiLevelOTRotation)
         if is_built_in and descriptions[name] is not None:
             parts = method.get_params().values()

@@ -25,6 +25,10 @@ class ComparisonFacts:
     costs : dict of str or None
         For each method, a description that is equal for methods whose costs have the
         same unit. None if nothing is known.
+    layers : dict of {"side by side", "one by one"} or None
+        By source, target and method: whether the method treats all layers of a network
+        as one population, or couples layers. None if both networks have one layer, or
+        if the method is not skmot's.
     """
 
     n_splits: int
@@ -34,6 +38,7 @@ class ComparisonFacts:
     identities: dict
     is_one_set: bool
     costs: dict
+    layers: dict
 
     def join(self, other):
         """Return the facts of two comparisons."""
@@ -65,6 +70,7 @@ class ComparisonFacts:
             self.identities | other.identities,
             self.is_one_set and other.is_one_set,
             costs,
+            self.layers | other.layers,
         )
 
     def have_same_cost(self, *methods):

@@ -38,7 +38,6 @@ def permute_layers(task):
                 f"{type(fitted).__name__} does not have: give a MultiLevelOT or "
                 "MultiLevelOTRotation, or a Pipeline that ends in one."
             )
-        fitted._check_map(task.direction)
         coupling = to_numpy(
             fitted.coupling_ if task.direction == "target" else fitted.inverse_coupling_
         )
@@ -170,9 +169,6 @@ def _rescale_columns(blocks):
     columns = np.stack([block.astype(np.float64) for block in blocks])
     scale = np.abs(columns).max(axis=(0, 1))
     columns /= np.where(scale > 0, scale, 1.0)
-    # Constant columns have equal extremes, but subtracting their mean can leave a
-    # rounding error.
-    varies = columns.min(axis=1) < columns.max(axis=1)
-    columns -= columns.mean(axis=1, keepdims=True)
-    columns *= varies[:, np.newaxis]
-    return columns
+    # The rounding error that this leaves of a constant column is constant, too, and so
+    # has no covariance with a centred one.
+    return columns - columns.mean(axis=1, keepdims=True)

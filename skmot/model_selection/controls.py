@@ -409,7 +409,7 @@ def permutation_control(
             outcome = permute_held_out(task, options, n_pilot)
     # `read_pair` has warned if the row numbers of the given data differ.
     log = [entry for entry in task.log if entry[0] is not RowNumberWarning]
-    repeat_warnings(log, stacklevel=1 + stacklevel_of_caller())
+    repeat_warnings(log)
     _warn_about_large_p(outcome, control, n_permutations, is_grouped=codes is not None)
     return ControlResult(
         _conclude(outcome, statistic),

@@ -8,7 +8,7 @@ from skmot._utils.frames import import_pandas
 from skmot.model_selection.over_networks import say_sample
 
 # Characters in a printed line.
-_LINE = 88
+LINE = 88
 
 
 class Differences(list):
@@ -29,6 +29,8 @@ class Differences(list):
         Correction of the p-values.
     methods : list
         Names of all methods, of which those without a difference are named.
+    note : str, default=""
+        Sentence that ends the conclusion.
 
     Attributes
     ----------
@@ -38,7 +40,7 @@ class Differences(list):
         The given value.
     """
 
-    def __init__(self, rows, reference, over, correction, methods):
+    def __init__(self, rows, reference, over, correction, methods, note=""):
         super().__init__(rows)
         self.over = over
         compared = {reference, *(row["method"] for row in rows)}
@@ -49,10 +51,14 @@ class Differences(list):
                 "another kind or of other units than those of the reference (RSA and "
                 "CKA have costs only)."
             )
+        self.conclusion += note
 
     def __str__(self):
-        lines = _table(self, _SHOWN[self.over])
-        return "\n".join([*lines, *textwrap.wrap(self.conclusion, _LINE)])
+        columns = _SHOWN[self.over]
+        if self.over == "networks" and not _tested(self):
+            columns = _SHOWN_OF_FEW
+        lines = table_lines(self, columns)
+        return "\n".join([*lines, *textwrap.wrap(self.conclusion, LINE)])
 
     def to_frame(self):
         """Return all columns as a table.
@@ -94,7 +100,18 @@ _SHOWN = {
 }
 
 
-def _table(rows, columns):
+# With too few networks for a test.
+_SHOWN_OF_FEW = (
+    "method",
+    "direction",
+    "difference",
+    "low_over_stimuli",
+    "high_over_stimuli",
+    "n_pairs",
+)
+
+
+def table_lines(rows, columns):
     """Return the lines of a table, without the columns that are empty."""
     table = [
         [column, *(_say(row[column], column) for row in rows)] for column in columns
@@ -128,12 +145,12 @@ def _conclude(rows, reference, over, correction):
             "would give, and are too narrow for weak effects if splits train on each "
             f"other's held-out stimuli.{costs}"
         )
-    tested = [row for row in rows if row["sample"] != "none"]
     samples = "; ".join(dict.fromkeys(say_sample(row) for row in rows))
-    if not tested:
+    if not _tested(rows):
         return (
-            f"{about} {samples}. They describe these pairs; `over='stimuli'` gives "
-            f"their intervals over held-out stimuli.{costs}"
+            f"{about} {samples}. They describe these pairs: the intervals are over "
+            "held-out stimuli, and hold for the mean over these networks only. "
+            f"`over='stimuli'` gives the intervals of each pair.{costs}"
         )
     p_value = "p_value" if correction is None else "p_corrected"
     return (
@@ -142,6 +159,11 @@ def _conclude(rows, reference, over, correction):
         "every pair differs, and a large one does not say that the methods are equal: "
         f"mean differences below `detectable` are usually missed.{costs}"
     )
+
+
+def _tested(rows):
+    """Return the rows that have enough networks for a test."""
+    return [row for row in rows if row["sample"] != "none"]
 
 
 def holm(p_values):

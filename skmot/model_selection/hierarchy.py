@@ -17,10 +17,11 @@ from skmot._utils.results import Result, numbered_rows
 from skmot._utils.sklearn import HasMethods, Interval, StrOptions, validate_params
 from skmot._utils.warnings import repeat_warnings, stacklevel_of_caller
 from skmot.exceptions import RowNumberWarning
+from skmot.layers.depth import depth_distances, relative_depths
 from skmot.layers.names import pair_columns
 from skmot.layers.sides import read_pair
 from skmot.layers.splits import read_groups, repeated_groups
-from skmot.metrics._hierarchy import depth_distances, relative_depths, score_weights
+from skmot.metrics._hierarchy import score_weights
 from skmot.model_selection.permutations import row_permutations, say_permuted
 
 # Results are called significant at this level. If no p-value can reach it, a warning is
@@ -152,7 +153,8 @@ def hierarchy_test(
         hierarchy, adjusted_hierarchy : float
             Hierarchy scores of the layer coupling with the same depths, see
             :func:`skmot.metrics.hierarchy_score`. They describe the coupling and take
-            no part in the test. NaN if the estimator learns no `coupling_`.
+            no part in the test. A `depth_prior` is left out, as it is out of the layer
+            costs. NaN if the estimator learns no `coupling_`.
         clipped_share : float
             Share of the layer pairs that are no more alike than by chance, from 0 to 1:
             the cost is at most one standard deviation below its mean.
@@ -305,7 +307,7 @@ def hierarchy_test(
         centred = _centre_twice(distances)
         null_costs, log = _fit_permuted(estimator, X, y, orders, n_jobs, task)
     # repeat_warnings, hierarchy_test, scikit-learn's wrapper, the caller.
-    repeat_warnings(first_log + log, stacklevel=4)
+    repeat_warnings(first_log + log)
 
     all_costs = np.concatenate([costs[np.newaxis], null_costs])
     chance, spread = all_costs.mean(axis=0), null_costs.std(axis=0, ddof=1)
@@ -396,7 +398,7 @@ def _fit_layers(estimator, X, y, order):
     layer_costs : ndarray of shape (n_source_layers, n_target_layers)
         Costs of all pairs of layers.
     coupling : ndarray of shape (n_source_layers, n_target_layers) or None
-        Layer coupling, None if the estimator learns none.
+        Layer coupling without a depth prior, None if the estimator learns none.
     strategy : str or None
         Strategy of the final estimator, None if it has none.
     names : tuple of two lists
@@ -411,6 +413,9 @@ def _fit_layers(estimator, X, y, order):
             "or MultiLevelOTRotation, or a Pipeline that ends in one."
         )
     costs = to_numpy(costs).astype(np.float64)
+    if getattr(fitted, "depth_prior", 0):
+        # The layer costs leave the prior out, and the hierarchy score should.
+        fitted = clone(fitted).set_params(depth_prior=0.0)._fit_again(fitted)
     coupling = getattr(fitted, "coupling_", None)
     if coupling is not None:
         coupling = to_numpy(coupling)

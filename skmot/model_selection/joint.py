@@ -260,11 +260,7 @@ def joint_permutation_test(
             in_threads=False,
             tasks=run.parts(map(str, tasks)),
         )
-    repeat_warnings(
-        [entry for _, (_, log), _ in found for entry in log],
-        # Besides the frames of this function, that of `repeat_warnings`.
-        stacklevel=stacklevel_of_caller() + 1,
-    )
+    repeat_warnings([entry for _, (_, log), _ in found for entry in log])
     values = np.array([value for _, (value, _), _ in found]).reshape(-1, len(pairs))
     effects = _standardised_means(values)
     n_as_good = int(np.count_nonzero(effects[1:] >= effects[0] - _TIE))

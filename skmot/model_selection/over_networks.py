@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.stats import t as t_distribution
 
 from skmot._utils.results import Result
+from skmot._utils.sklearn import Interval, validate_params
 
 # The t distribution of three or more degrees of freedom is what was simulated. With
 # fewer, an interval is so wide that it says nothing.
@@ -16,6 +18,14 @@ FEWEST_NETWORKS = 4
 _POWER = 0.8
 
 
+@validate_params(
+    {
+        "resampled": [Mapping, None],
+        "one_set": ["boolean"],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+    },
+    prefer_skip_nested_validation=True,
+)
 def mean_over_networks(values, resampled=None, *, one_set=False, confidence_level=0.95):
     """Test whether the mean of a quantity over pairs of networks is 0.
 
@@ -119,10 +129,6 @@ def mean_over_networks(values, resampled=None, *, one_set=False, confidence_leve
     True
     """
     values = _read_values(values)
-    if not 0 < confidence_level < 1:
-        raise ValueError(
-            f"`confidence_level` must be between 0 and 1; got {confidence_level}."
-        )
     sample = _Sample.of(list(values), one_set)
     mean = math.fsum(values.values()) / len(values)
     variance, freedom = sample.variance(values)
@@ -209,7 +215,7 @@ def _read_values(values):
                 "The keys of `values` must be pairs of two networks, (source, target); "
                 f"got {pair!r}."
             )
-        if not np.isfinite(value):
+        if not isinstance(value, Real) or not math.isfinite(value):
             raise ValueError(f"`values` has {value} for {pair}: leave the pair out.")
         read[pair] = float(value)
     return read

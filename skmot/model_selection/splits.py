@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
 
-from skmot._utils.sklearn import num_samples, safe_indexing
+from skmot._utils.sklearn import num_samples, safe_indexing, validate_params
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_same_rows, rows_of
 from skmot.layers.reading import check_no_path
@@ -120,6 +120,7 @@ class StimulusShuffleSplit(_StimulusSplitter, GroupShuffleSplit):
     """
 
 
+@validate_params({"random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def train_validation_test_split(
     *arrays, groups=None, validation_size=0.1, test_size=0.2, random_state=None
 ):
@@ -213,7 +214,7 @@ def _count(size, n_groups, name):
     """Convert a fraction or a number of groups to a number."""
     if isinstance(size, Integral) and not isinstance(size, bool):
         count = int(size)
-    elif 0 < size < 1:
+    elif isinstance(size, Real) and 0 < size < 1:
         count = math.ceil(size * n_groups)
     else:
         count = 0
@@ -232,6 +233,11 @@ def _row_reader(given, number):
         isinstance(given, list | tuple) and any(np.ndim(part) >= 2 for part in given)
     )
     if not layered:
+        if not hasattr(given, "__len__") and not hasattr(given, "shape"):
+            raise TypeError(
+                f"Input {number} must be layers, an array or a list with one entry for "
+                f"each stimulus; got {given!r}."
+            )
         return num_samples(given), given, lambda rows: safe_indexing(given, rows)
     stack, layout = as_stack(given)
 

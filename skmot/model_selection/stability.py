@@ -230,7 +230,7 @@ def coupling_stability(
         counts.add(coupling_of_fit)
         log = log + log_of_fit
     # repeat_warnings, coupling_stability, scikit-learn's wrapper, the caller.
-    repeat_warnings(log, stacklevel=4)
+    repeat_warnings(log)
     costs = np.array(costs)
     factor = np.sqrt(n_subsample / (n_stimuli - n_subsample))
     standard_error = float(costs.std(ddof=1) * factor)

@@ -47,6 +47,10 @@ def test_scores_and_mean_differences_are_those_of_the_comparison(comparison):
     means = [row["mean"] for row in summary if row["direction"] == "target"]
     np.testing.assert_allclose(display.means_[0].get_xdata(), means)
     assert display.conclusion == comparison.differences("plain").conclusion
+    # The first method is at the top, and all are within the axes.
+    for ax in display.axes_:
+        bottom, top = ax.get_ylim()
+        assert bottom > 2 > 0 > top
 
 
 def test_each_line_joins_the_scores_of_one_pair(comparison):

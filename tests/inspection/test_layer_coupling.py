@@ -212,3 +212,53 @@ def test_widths_that_could_order_the_layers_are_told(
     # Costs of held-out stimuli do not fall with the width.
     held_out = MultiLevelOT(cost_cv=2).fit(*networks)
     assert LayerCouplingDisplay.from_estimator(held_out, panels="coupling").note is None
+
+
+@pytest.mark.parametrize("direction", ["target", "source"])
+def test_the_hierarchy_score_of_a_depth_prior_is_said_to_be_circular(stacks, direction):
+    mot = MultiLevelOT(depth_prior=0.5).fit(*stacks)
+    with pytest.warns(UserWarning, match="circular") as caught:
+        display = LayerCouplingDisplay.from_estimator(mot, direction=direction)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    title = display.axes_[1].get_title().replace("\n", " ")
+    assert "Made with depth_prior=0.5: the score is circular" in title
+    # Where no score is written, nothing is said.
+    display.plot(show_hierarchy=False)
+    with pytest.warns(UserWarning, match="circular"):
+        LayerCouplingDisplay(None, mot.coupling_).plot()
+
+
+@pytest.mark.parametrize("direction", ["target", "source"])
+@pytest.mark.parametrize("strategy", ["transport", "pairwise_best", "uniform"])
+def test_the_costs_of_the_coupled_pairs_are_written_beside_the_mean(
+    stacks, strategy, direction
+):
+    mot = MultiLevelOT(strategy=strategy).fit(*stacks)
+    display = LayerCouplingDisplay.from_estimator(mot, direction=direction)
+    plan = mot.coupling_ if direction == "target" else mot.inverse_coupling_
+    coupled = sum(
+        plan[pair] * mot.layer_costs_[pair] for pair in np.ndindex(plan.shape)
+    )
+    assert display.coupled_cost_ == pytest.approx(coupled)
+    assert display.mean_cost_ == pytest.approx(
+        MultiLevelOT(strategy="uniform").fit(*stacks).cost_
+    )
+    title = display.axes_[0].get_title()
+    mean, coupled = (
+        f"{cost:.2f}".lstrip("0")
+        for cost in (display.mean_cost_, display.coupled_cost_)
+    )
+    assert title == f"Layer cost\nmean {mean}, of coupled pairs {coupled}"
+
+
+def test_a_coupling_drawn_alone_has_its_costs_unless_it_is_to_be_bare(stacks):
+    display = LayerCouplingDisplay.from_estimator(
+        MultiLevelOT().fit(*stacks), panels="coupling"
+    )
+    assert "of coupled pairs" in display.axes_[0].get_title().replace("\n", " ")
+    display.plot(panels="coupling", show_hierarchy=False)
+    assert display.axes_[0].get_title() == "Layer coupling"
+    plain = LayerCouplingDisplay(None, np.eye(3)).plot()
+    assert "pairs" not in plain.axes_[0].get_title()
+    assert np.isnan(plain.mean_cost_)

@@ -487,3 +487,27 @@ def test_units_that_selectors_leave_out_do_not_move_the_numbers(networks):
         units = list(range(1, layer.shape[1]))
         assert table["source_unit"].tolist() == units
         assert table["target_unit"].tolist() == units
+
+
+def test_the_row_of_largest_weight_is_the_single_best_source_unit():
+    source, target = random_networks()
+    mot = MultiLevelOT().fit(source, target)
+    table = matches(mot, source, target)
+    # Some target layers are coupled with several source layers.
+    counts = table.groupby(["target_layer", "target_unit"]).size()
+    assert counts.max() > 1
+    best = table.sort_values("weight", ascending=False, kind="stable").drop_duplicates(
+        ["target_layer", "target_unit"]
+    )
+    assert len(best) == sum(layer.shape[1] for layer in target)
+    for row in best.itertuples():
+        weights = [
+            mot.coupling_[layer, row.target_layer]
+            * mot.inner_[layer][row.target_layer].coupling_.toarray()[
+                :, row.target_unit
+            ]
+            for layer in range(3)
+        ]
+        assert row.weight == pytest.approx(max(map(np.max, weights)))
+        found = weights[row.source_layer][row.source_unit]
+        assert found == pytest.approx(row.weight)

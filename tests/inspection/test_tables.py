@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -125,6 +126,62 @@ def test_what_couples_no_layers_is_an_error(networks):
         coupling_table(SoftMatching().fit(*networks))
     with pytest.raises(NotFittedError):
         coupling_table(MultiLevelOT())
+
+
+@pytest.mark.parametrize("inner", [None, RSA(), LinearPredictivity(random_state=0)])
+def test_held_out_costs_are_those_of_each_pair_of_layers_alone(stacks, inner):
+    X, y = stacks
+    mot = MultiLevelOT(inner).fit(X[:40], y[:40])
+    table = coupling_table(mot, X[40:], y[40:])
+    alone = SoftMatching() if inner is None else inner
+    expected = [
+        clone(alone)
+        .fit(source[:40], target[:40])
+        .held_out_cost(source[40:], target[40:])
+        for source in X.layers
+        for target in y.layers
+    ]
+    np.testing.assert_allclose(table["held_out_cost"], expected, rtol=1e-9)
+    assert list(table.columns[2:4]) == ["cost", "held_out_cost"]
+    # The law that joins them to the cost of the networks.
+    held_out = (table["coupling"] * table["held_out_cost"]).sum()
+    assert held_out == pytest.approx(mot.held_out_cost(X[40:], y[40:]))
+    pd.testing.assert_frame_equal(
+        table.drop(columns="held_out_cost"), coupling_table(mot)
+    )
+    assert_survives_files(table)
+
+
+def test_held_out_costs_are_read_behind_the_steps_of_a_pipeline(stacks):
+    X, y = stacks
+    pipeline = make_pipeline(UnitSubsampler(random_state=0), MultiLevelOT())
+    pipeline.fit(X[:40], y[:40])
+    costs = pipeline[-1].held_out_layer_costs(pipeline[:-1].transform(X[40:]), y[40:])
+    table = coupling_table(pipeline, X[40:], y[40:])
+    np.testing.assert_array_equal(table["held_out_cost"], costs.ravel())
+    assert costs.shape == (3, 4)
+
+
+def test_held_out_costs_of_two_levels_are_those_of_the_networks_below():
+    sources, targets = trajectories()
+    X, y = (LayerStack([LayerStack(n) for n in side]) for side in (sources, targets))
+    mot = MultiLevelOT(MultiLevelOT()).fit(X[:40], y[:40])
+    costs = mot.held_out_layer_costs(X[40:], y[40:])
+    for (row, column), cost in np.ndenumerate(costs):
+        below = MultiLevelOT().fit(X[:40].layers[row], y[:40].layers[column])
+        held_out = X[40:].layers[row], y[40:].layers[column]
+        assert cost == pytest.approx(below.held_out_cost(*held_out))
+
+
+def test_one_side_alone_has_no_held_out_costs(stacks):
+    mot = MultiLevelOT().fit(*stacks)
+    for sides in ((stacks[0], None), (None, stacks[1])):
+        with pytest.raises(ValueError, match="both `X` and `y`"):
+            coupling_table(mot, *sides)
+    with pytest.raises(ValueError, match="is expecting"):
+        coupling_table(mot, *stacks[::-1])
+    with pytest.raises(NotFittedError):
+        MultiLevelOT().held_out_layer_costs(*stacks)
 
 
 # -- scores --------------------------------------------------------------------------

@@ -80,6 +80,8 @@ def test_units_of_several_layers_stay_within_their_layer(networks):
         np.testing.assert_array_equal(layers, np.sort(layers))
     labels = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert labels == ["V1", "V2", "V4"]
+    # Each name is in the middle of its layer, whose units are at whole numbers.
+    np.testing.assert_allclose(display.ax_.get_yticks(), [3, 7 + 5.5, 7 + 12 + 2])
 
 
 def test_a_pair_of_layers_is_found_by_name_or_index(networks):
@@ -139,8 +141,14 @@ def test_what_has_no_plan_is_refused(networks):
         refuse(mot, layers=("V3", 0))
     with pytest.raises(ValueError, match="no target layer 4"):
         refuse(mot, layers=(0, 4))
+    for layers in ((0,), (0, 0, 0), ((0, 0), 0)):
+        with pytest.raises(ValueError, match="target layer of the same level"):
+            refuse(mot, layers=layers)
     with pytest.raises(ValueError, match="more levels"):
         refuse(mot, layers=((0, 0), (0, 0)))
+    above = MultiLevelOT(MultiLevelOT()).fit(*([side] for side in networks))
+    with pytest.raises(ValueError, match="fewer levels"):
+        refuse(above, layers=(0, 0))
     with pytest.raises(ValueError, match="one plan for all units"):
         refuse(SoftMatching().fit(*networks), layers=(0, 0))
     with pytest.raises(ValueError, match="no weight"):

@@ -631,6 +631,37 @@ def test_pairs_of_layers_are_fitted_once_for_all_strategies():
     assert solves_of(CountedMatching, two) == 2
 
 
+def test_depth_priors_share_a_fit_and_score_as_separate_fits():
+    X, y = stacks(source_widths=(4, 5, 6), target_widths=(5, 4, 3))
+    X = LayerStack(X.layers[::-1])
+    weights = {"none": 0.0, "some": 0.4, "much": 5.0}
+
+    def methods(kind):
+        return {
+            name: kind(CountedMatching(), depth_prior=weight)
+            for name, weight in weights.items()
+        }
+
+    assert solves_of(CountedMatching, methods(MultiLevelOT)) == 1
+    found, expected = (
+        compare({"a": X}, {"b": y}, methods(kind), 2, keep=["couplings"], **QUICK)
+        for kind in (MultiLevelOT, AloneMOT)
+    )
+    assert without_seconds(found) == without_seconds(expected)
+    for kept, other in zip(found.kept, expected.kept, strict=True):
+        np.testing.assert_equal(kept, other)
+    of_first = {kept["method"]: kept["coupling"] for kept in found.kept}
+    assert not np.allclose(of_first["none"], of_first["much"])
+
+
+def test_hierarchy_scores_of_a_depth_prior_are_warned_of():
+    X, y = stacks(source_widths=(4, 5, 6), target_widths=(5, 4, 3))
+    methods = {"none": MultiLevelOT(), "prior": MultiLevelOT(depth_prior=0.4)}
+    with pytest.warns(UserWarning, match=r"circular.*\(method 'prior'") as caught:
+        compare({"a": X}, {"b": y}, methods, 2, keep=["hierarchy_scores"], **QUICK)
+    assert len(caught) == 1
+
+
 def local_matching(factor):
     class Matching(CountedMatching):
         def _solve(self, source, target):

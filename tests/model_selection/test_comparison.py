@@ -29,6 +29,7 @@ from tests.model_selection.common import FALSE_ALARM, ONE_SPLIT, stacks
 from tests.model_selection.methods import (
     METHODS,
     QUICK,
+    ForwardOnly,
     many_networks,
     networks_to_compare,
     wide_pair,
@@ -392,6 +393,160 @@ def test_only_paired_comparisons_are_joined():
             comparison.join(other)
     with pytest.raises(ValueError, match="'soft' is in two of the"):
         comparison.join(compare(networks, None, soft, 3, pairs=[("b", "c")], **QUICK))
+
+
+# -- the mean over fixed networks, and what is printed ---------------------------------
+
+
+@pytest.mark.parametrize("by", [("method", "direction"), ("target", "direction")])
+def test_means_over_pairs_have_the_interval_of_slow_resamples(by):
+    sources, targets = random_sides(1, 2)
+    methods = {"mot": MultiLevelOT(), "soft": SoftMatching()}
+    cv = KFold(2)
+    comparison = compare(
+        sources, targets, methods, cv, directions=["target"], **SETTINGS
+    )
+    drawn = np.random.RandomState(0).multinomial(40, np.full(40, 1 / 40), 50)
+    slow = {}
+    for (target, y), (name, method) in itertools.product(
+        targets.items(), methods.items()
+    ):
+        X = sources["s0"]
+        scores = np.zeros(50)
+        for train, test in cv.split(X):
+            fitted = clone(method).fit(X[train], y[train])
+            for k, counts in enumerate(drawn):
+                resample = np.repeat(test, counts[test])
+                scores[k] += fitted.score(X[resample], y[resample]) / 2
+        slow[target, name] = scores
+    column = ("target", "method").index(by[0])
+    rows = comparison.summary(by, confidence_level=0.9)
+    assert len(rows) == 2
+    for row in rows:
+        own = np.mean(
+            [scores for key, scores in slow.items() if key[column] == row[by[0]]],
+            axis=0,
+        )
+        low, high = np.quantile(own, [0.05, 0.95])
+        assert (row["low"], row["high"]) == pytest.approx((low, high))
+        assert row["standard_error_over_stimuli"] == pytest.approx(own.std(ddof=1))
+        assert (row["n_bootstrap"], row["confidence_level"]) == (50, 0.9)
+    # Of the mean difference, too, which is all that two subjects tell.
+    (row,) = comparison.differences("soft")
+    own = np.mean([slow[t, "mot"] - slow[t, "soft"] for t in targets], axis=0)
+    found = row["low_over_stimuli"], row["high_over_stimuli"]
+    assert found == pytest.approx(tuple(np.quantile(own, [0.025, 0.975])))
+    assert np.isnan(row["low"])
+    printed = str(comparison.differences("soft"))
+    assert "low_over_stimuli" in printed
+    assert f"{found[0]:.3f}" in printed
+
+
+def test_costs_and_single_layers_have_no_interval():
+    sources, targets = random_sides(1, 2)
+    methods = {"rsa": RSA(), "mot": MultiLevelOT()}
+    comparison = compare(sources, targets, methods, 2, **SETTINGS)
+    rows = comparison.summary(("method", "direction"))
+    assert {row["direction"] for row in rows if np.isnan(row["low"])} == {"cost"}
+    for row in comparison.summary(("method", "direction", "layer")):
+        assert np.isnan(row["low"])
+        assert np.isnan(row["standard_error_over_stimuli"])
+        assert row["n_bootstrap"] == 0
+    with pytest.raises(ValueError, match="between 0 and 1; got 1"):
+        comparison.summary(confidence_level=1)
+
+
+def test_a_resample_without_a_score_of_one_pair_is_left_out():
+    rng = np.random.default_rng(0)
+    X, full = rng.normal(size=(2, 20, 3))
+    # In many resamples these units do not vary.
+    rare = np.zeros((20, 3))
+    rare[[1, 11]] = 1.0
+    comparison = compare(
+        {"x": X},
+        {"full": full, "rare": rare},
+        {"soft": SoftMatching()},
+        [(np.arange(10), np.arange(10, 20))],
+        directions=["target"],
+        **SETTINGS,
+    )
+    full, rare = comparison.summary()
+    (both,) = comparison.summary(("direction",))
+    assert full["n_bootstrap"] == 50
+    assert both["n_bootstrap"] == rare["n_bootstrap"] < 50
+    assert both["mean"] == pytest.approx((full["mean"] + rare["mean"]) / 2)
+
+
+def test_methods_of_one_population_are_told_from_those_that_couple_layers():
+    sources, targets = random_sides(2, 2)
+    methods = {
+        "mot": MultiLevelOT(),
+        "pooled": make_pipeline(LayerwiseTransformer(StandardScaler()), RSA()),
+        "searched": GridSearchCV(SoftMatching(), {"mass": [1.0]}, cv=2),
+        "coupled": MultiLevelOT(RSA()),
+        "own": ForwardOnly(),
+    }
+    comparison = compare(sources, targets, methods, 2, **SETTINGS)
+    found = {row["method"]: row["layers"] for row in comparison.summary()}
+    assert found == {
+        "mot": "one by one",
+        "pooled": "side by side",
+        "searched": "side by side",
+        "coupled": "one by one",
+        "own": None,
+    }
+    (mixed, *_) = comparison.summary(("direction",))
+    assert mixed["layers"] is None
+    for text in (str(comparison), comparison.differences("mot").conclusion):
+        text = " ".join(text.split())
+        assert "do not couple layers: 'pooled', 'searched'." in text
+
+
+def test_nothing_is_said_of_layers_where_methods_agree_or_there_is_one():
+    sources, targets = random_sides(1, 2)
+    alike = compare(sources, targets, {"a": RSA(), "b": RSA()}, 2, **SETTINGS)
+    assert "couple layers" not in str(alike)
+    assert "side by side" in str(alike)
+    single = [{"x": network.layers[0]} for network in (sources["s0"], targets["t0"])]
+    methods = {"soft": SoftMatching(), "mot": MultiLevelOT()}
+    comparison = compare(*single, methods, 2, **SETTINGS)
+    assert {row["layers"] for row in comparison.summary()} == {None}
+    assert "layers" not in str(comparison).splitlines()[0]
+    assert "couple layers" not in str(comparison)
+
+
+def test_joined_comparisons_keep_how_layers_are_seen():
+    sources, targets = random_sides(1, 2)
+    parts = [
+        compare(sources, targets, {name: method}, 2, **SETTINGS)
+        for name, method in (("mot", MultiLevelOT()), ("soft", SoftMatching()))
+    ]
+    found = {row["method"]: row["layers"] for row in parts[0].join(parts[1]).summary()}
+    assert found == {"mot": "one by one", "soft": "side by side"}
+
+
+def test_a_comparison_prints_its_scores_with_intervals():
+    sources, targets = random_sides(1, 2)
+    methods = {"mot": MultiLevelOT(), "rsa": RSA()}
+    comparison = compare(sources, targets, methods, 2, **SETTINGS)
+    header, *lines = str(comparison).splitlines()
+    assert header.split() == ["method", "direction", "mean", "low", "high", "layers"]
+    rows = comparison.summary(("method", "direction"))
+    for line, row in zip(lines, rows, strict=False):
+        assert line.split()[:5] == [
+            row["method"],
+            row["direction"],
+            *(f"{row[name]:.3f}" for name in ("mean", "low", "high")),
+        ]
+    assert max(map(len, lines)) <= 100
+    text = " ".join(lines)
+    for part in (
+        "Means over 2 pair(s) of networks and 2 split(s)",
+        "for these networks and these fits only",
+        "lower costs mean more alike",
+    ):
+        assert part in text
+    assert repr(comparison).startswith("Comparison(2 methods, 2 pairs")
 
 
 # -- over networks ---------------------------------------------------------------------

@@ -330,3 +330,25 @@ def test_a_result_prints_what_it_shows_and_what_it_does_not(options, words):
     assert unrelated.p_value > 0.05
     assert "does not show that the responses" in str(unrelated)
     assert "does not exclude it" in str(unrelated)
+
+
+# -- time series --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("blocks", "gap", "remark", "permuted"),
+    [
+        ("circular", 1, "Circular shifts", "rows, shifted circularly,"),
+        (3, 3, "Blocks", "blocks of 3 rows"),
+    ],
+)
+def test_rows_just_outside_of_the_gap_are_no_cause_of_a_warning(
+    blocks, gap, remark, permuted
+):
+    # Warnings are errors: the nearest training row is one row more than needed.
+    X, y = stacks()
+    result = control(
+        X, y, SoftMatching(), cv=TimeSeriesSplit(2, gap=gap), blocks=blocks
+    )
+    assert f" {remark} of a time series are approximate" in str(result)
+    assert permuted in result.null_hypothesis

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmot import LayerStack, MultiLevelOT, SoftMatching
-from skmot.exceptions import DeadUnitWarning
+from skmot.exceptions import DeadUnitWarning, RowNumberWarning
 from skmot.model_selection import (
     StimulusKFold,
     StimulusShuffleSplit,
@@ -785,6 +785,40 @@ def test_networks_of_other_stimuli_are_refused():
         permutation_control(SoftMatching(), X, y[:59], control="stimuli", cv=3)
     with pytest.raises(TypeError, match="SoftMatching does not have"):
         permutation_control(SoftMatching(), X, y, control="layers", cv=3)
+
+
+@pytest.mark.filterwarnings("ignore:The p-value of control")
+def test_a_single_permutation_is_enough():
+    X, y = stacks(source_widths=(4,), target_widths=(5,), n_stimuli=20)
+    result = permutation_control(
+        SoftMatching(), X, y, control="stimuli", cv=2, n_permutations=1, n_pilot=0
+    )
+    assert len(result.null_scores) == 1
+    assert result.smallest_p == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:The p-value of control")
+@pytest.mark.parametrize("statistic", ["score", "cost"])
+def test_the_conclusion_has_the_number_that_is_tested(statistic):
+    X, y = stacks(source_widths=(4,), target_widths=(5,), n_stimuli=20)
+    result = permutation_control(
+        SoftMatching(), X, y, cv=2, n_permutations=5, statistic=statistic, n_pilot=0
+    )
+    sign = -1 if statistic == "cost" else 1
+    digits = ".3g" if statistic == "cost" else "z.2f"
+    assert (
+        f"({statistic} {sign * result.score:{digits}}, permuted "
+        f"{sign * result.null_scores.mean():{digits}} on average)"
+    ) in str(result)
+
+
+@pytest.mark.filterwarnings("ignore:The p-value of control")
+def test_row_numbers_in_another_order_are_warned_of_once():
+    X, y = (np.asarray(side) for side in stacks(n_stimuli=20))
+    frames = pd.DataFrame(X), pd.DataFrame(y, index=np.arange(20)[::-1])
+    with pytest.warns(RowNumberWarning) as caught:
+        permutation_control(SoftMatching(), *frames, cv=2, n_permutations=3, refit=True)
+    assert [told.category for told in caught].count(RowNumberWarning) == 1
 
 
 def test_training_rows_beside_held_out_ones_are_warned_of():

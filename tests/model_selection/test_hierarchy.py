@@ -185,9 +185,10 @@ def test_result_is_that_of_the_definition(shape, noise, how, orders, options):
     assert result.movable_share == 1
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (3, 5), (4, 4)])
+@pytest.mark.parametrize("shape", [(4, 3), (3, 5), (4, 4), (6, 5)])
 def test_weighted_order_test_is_that_of_a_general_optimiser(shape):
-    X, y = hierarchical((4, 7, 5, 6)[: shape[0]], (5, 4, 6, 3, 7)[: shape[1]])
+    widths = (4, 7, 5, 6, 30, 3)[: shape[0]], (5, 4, 6, 3, 40)[: shape[1]]
+    X, y = hierarchical(*widths)
     result = hierarchy_test(MultiLevelOT(), X, y, **FEW)
     similarity = result.chance_costs - result.layer_costs
     n = shape[0]
@@ -466,6 +467,7 @@ def test_layers_of_the_same_depth_leave_fewer_orders():
         (([0, 0.5, 1], [0, 1]), "of the source must be one depth for each of its 4"),
         (([0, 0.2, 0.5, 1], [[0], [1]]), "of the target must be one depth .* 3 layers"),
         (([0, 1, 2, 3], [0, 0.5, 1]), "of the source must be from 0 .* Rescale them"),
+        (([0, 0.2, 0.5, 1], [0, 0.5, 1.5]), "of the target must be from 0 .* Rescale"),
         (([0, 0.1, 0.2, np.nan], [0, 0.5, 1]), "of the source must be from 0"),
         # |u - v| is v - u: a sum of a source depth and a target depth.
         (([0, 0.1, 0.2, 0.3], [0.4, 0.5, 1]), "no difference in depth to test"),
@@ -651,9 +653,27 @@ def test_settings_are_checked():
     ]:
         with pytest.raises(ValueError, match=f"The '{name}' parameter"):
             hierarchy_test(MultiLevelOT(), X, y, **{name: value})
+    with pytest.raises(ValueError, match="The 'strategy' parameter"):
+        hierarchy_test(MultiLevelOT(strategy="best"), X, y)
 
 
 # -- warnings ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "n_permutations", "smallest"), [(4, 4, 1 / 5), (2, 19, 1 / 2)]
+)
+def test_the_smallest_p_value_is_that_of_the_fewest_orders(
+    n_layers, n_permutations, smallest
+):
+    # Four layers have 24 orders, two have 2.
+    X, y = hierarchical([4] * n_layers, [5] * n_layers, n_stimuli=24)
+    result = hierarchy_test(
+        MultiLevelOT(), X, y, n_permutations=n_permutations, random_state=0
+    )
+    assert result.smallest_p == pytest.approx(smallest)
+    assert f"cannot be below {smallest:.2g}" in str(result)
+    assert str(result).startswith("Nothing is shown")
 
 
 def test_three_layers_and_few_permutations_warn_that_nothing_can_be_significant():
@@ -678,6 +698,22 @@ def test_noise_warns_of_pairs_that_are_no_more_alike_than_by_chance():
     with pytest.warns(UserWarning, match="no more alike than by chance .84 %"):
         result = hierarchy_test(MultiLevelOT(), X, y, **FEW)
     assert result.clipped_share > 0.5
+
+
+@pytest.mark.parametrize("kind", [MultiLevelOT, MultiLevelOTRotation])
+def test_a_depth_prior_changes_nothing(kind):
+    # In the wrong order, in which a prior changes the coupling most.
+    X, y = hierarchical([6] * 4, [6] * 5)
+    plain, prior = (
+        hierarchy_test(make_pipeline(kind(depth_prior=weight)), X[::-1], y, **FEW)
+        for weight in (0.0, 2.0)
+    )
+    assert vars(plain).keys() == vars(prior).keys()
+    for name, value in vars(plain).items():
+        np.testing.assert_equal(vars(prior)[name], value)
+    fitted = kind(depth_prior=2.0).fit(X[::-1], y)
+    with pytest.warns(UserWarning, match="circular"):
+        assert hierarchy_score(fitted.coupling_) > plain.hierarchy + 0.2
 
 
 def test_couplings_that_do_not_follow_the_costs_are_warned_of():

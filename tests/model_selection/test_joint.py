@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 
 from skmot import RSA, LayerStack, MultiLevelOT, SoftMatching
 from skmot.exceptions import DeadUnitWarning
@@ -204,6 +205,28 @@ def test_little_freedom_to_permute_is_told():
         joint_permutation_test(RSA(), source, target, groups=groups, blocks=2)
 
 
+class Chance(BaseEstimator):
+    """Estimator whose cost is a random number."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.cost_ = check_random_state(self.random_state).normal()
+        return self
+
+
+def test_estimators_without_a_seed_get_seeds_of_their_own():
+    source, target = sides()
+    first, again = (
+        joint_permutation_test(Chance(), source, target, **QUICK) for _ in range(2)
+    )
+    values = np.vstack([first.pair_values, first.null_pair_values])
+    np.testing.assert_array_equal(first.pair_values, again.pair_values)
+    np.testing.assert_array_equal(first.null_pair_values, again.null_pair_values)
+    assert len(np.unique(values)) == values.size
+
+
 def test_warnings_of_fits_come_once():
     sources, targets = sides()
     for network in targets.values():
@@ -254,3 +277,16 @@ def test_tables_have_one_row_for_each_result_pair_or_permutation():
     np.testing.assert_array_equal(effects, result.null_effects)
     for table in (None, "pairs", "permutations"):
         assert_survives_files(result.to_frame(table))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_networks", "n_distinct"), [(3, 3, 36), (4, 2, 24), (3, 4, 216)]
+)
+def test_networks_of_one_set_have_a_power_of_the_orders_of_one(
+    n_rows, n_networks, n_distinct
+):
+    networks = sides(n_networks, 0, n_rows=n_rows)[0]
+    result = joint_permutation_test(
+        Recorder(), networks, None, n_permutations=99, random_state=0
+    )
+    assert result.smallest_p == pytest.approx(max(1 / n_distinct, 1 / 100))

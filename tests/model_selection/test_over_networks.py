@@ -49,6 +49,40 @@ def test_where_only_one_side_matters_its_variance_is_used():
     assert result.degrees_of_freedom == 3
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (7, 4)])
+def test_the_variance_over_both_sides_is_that_of_mean_squares(shape):
+    rng = np.random.default_rng(0)
+    n_sources, n_targets = shape
+    d = rng.normal(size=(n_sources, 1)) + rng.normal(size=n_targets)
+    d = d + 0.7 * rng.normal(size=shape)
+    sums = {"sources": 0.0, "targets": 0.0, "residuals": 0.0}
+    for i, j in np.ndindex(shape):
+        of_source, of_target = d[i].mean() - d.mean(), d[:, j].mean() - d.mean()
+        sums["sources"] += of_source**2
+        sums["targets"] += of_target**2
+        sums["residuals"] += (d[i, j] - d.mean() - of_source - of_target) ** 2
+    squares = (
+        sums["sources"] / (n_sources - 1),
+        sums["targets"] / (n_targets - 1),
+        sums["residuals"] / ((n_sources - 1) * (n_targets - 1)),
+    )
+    result = mean_over_networks(grid(d))
+    variance = (squares[0] + squares[1] - squares[2]) / d.size
+    assert result.standard_error == pytest.approx(np.sqrt(variance))
+    assert result.degrees_of_freedom == min(shape) - 1
+
+
+@pytest.mark.parametrize("few", ["sources", "targets"])
+def test_few_networks_in_one_role_leave_few_degrees_of_freedom(few):
+    pairs = [(i, j) for i, j in itertools.product(range(5), range(10)) if i != j]
+    if few == "targets":
+        pairs = [pair[::-1] for pair in pairs]
+    values = np.random.default_rng(0).normal(size=(10, 10))
+    assert mean_over_networks(one_set(values, pairs)).degrees_of_freedom == 4
+    alike = mean_over_networks(one_set(values, pairs), one_set=True)
+    assert alike.degrees_of_freedom > 4
+
+
 def test_the_variance_over_stimuli_is_added():
     rng = np.random.default_rng(0)
     d = rng.normal(size=(5, 6))
@@ -128,6 +162,21 @@ def test_too_few_networks_have_no_p_value(shape):
     assert "p =" not in str(result)
 
 
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_the_conclusion_names_the_confidence_level(level):
+    d = np.random.default_rng(0).normal(size=(5, 6))
+    result = mean_over_networks(grid(d), confidence_level=level)
+    assert f"({100 * level:g} % interval {result.low:.3g} to" in str(result)
+
+
+def test_four_networks_of_one_set_are_enough():
+    pairs = list(itertools.combinations(range(4), 2))
+    values = np.random.default_rng(0).normal(1, 0.1, size=(4, 4))
+    result = mean_over_networks(one_set(values, pairs), one_set=True)
+    assert result.sample == "networks"
+    assert 0 < result.p_value < 1
+
+
 def test_three_networks_of_one_set_are_too_few():
     pairs = list(itertools.combinations(range(3), 2))
     result = mean_over_networks(one_set(np.ones((3, 3)), pairs))
@@ -148,7 +197,11 @@ def test_bad_values_are_refused():
         mean_over_networks({"ab": 1.0})
     with pytest.raises(ValueError, match=r"has nan for \('a', 0\)"):
         mean_over_networks({("a", 0): np.nan})
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="must be pairs of two networks"):
+        mean_over_networks({("a", "b", "c"): 1.0})
+    with pytest.raises(ValueError, match=r"has 0.5 for \('a', 0\)"):
+        mean_over_networks({("a", 0): "0.5"})
+    with pytest.raises(ValueError, match="'confidence_level' parameter"):
         mean_over_networks(grid(d), confidence_level=95)
     with pytest.raises(ValueError, match="the same pairs"):
         mean_over_networks(grid(d), {("a", 0): [1.0, 2.0]})

@@ -145,3 +145,31 @@ def test_parts_of_labelled_frames_keep_their_labels():
         assert first.stimuli.tolist() == second.stimuli.tolist()
     with pytest.raises(TypeError, match=r"np\.load"):
         train_validation_test_split("responses.npy")
+
+
+@pytest.mark.parametrize("entry", [tuple, list, np.array])
+def test_a_list_with_one_entry_for_each_stimulus_is_split_by_stimuli(entry):
+    places = [entry([k, k + 1]) for k in range(10)]
+    names = [f"image {k}" for k in range(10)]
+    train, _, test, *of_names = train_validation_test_split(
+        places, names, random_state=0
+    )
+    assert isinstance(train, list)
+    assert [len(train), len(test)] == [7, 2]
+    for part, said in ((train, of_names[0]), (test, of_names[2])):
+        assert [f"image {place[0]}" for place in part] == said
+
+
+def test_what_has_no_length_is_named():
+    with pytest.raises(TypeError, match="Input 0 must be layers, an array or a list"):
+        train_validation_test_split(iter(range(6)), np.zeros((6, 2)))
+
+
+def test_a_seed_decides_all_three_parts():
+    rows = np.arange(60)
+    first, again, other = (
+        train_validation_test_split(rows, random_state=seed) for seed in (0, 0, 1)
+    )
+    for one, two, three in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(one, three)

@@ -72,6 +72,16 @@ def test_the_standard_error_of_a_mean_is_the_usual_one(fraction):
     assert result.standard_error == pytest.approx(expected, rel=0.1)
 
 
+def test_the_standard_error_of_few_subsamples_is_that_of_the_formula():
+    X, y = pairs_of_numbers(20)
+    result = coupling_stability(
+        FunctionComparison(mean_difference), X, y, 3, fraction=0.4, random_state=0
+    )
+    assert len(result.costs) == 3
+    expected = np.std(result.costs, ddof=1) * np.sqrt(8 / 12)
+    assert result.standard_error == pytest.approx(expected, rel=1e-12)
+
+
 def test_of_groups_the_standard_error_is_that_of_the_mean_over_groups():
     X, y = pairs_of_numbers(30)
     groups = np.repeat(np.arange(30), 4)
