@@ -22,25 +22,34 @@ from sklearn.preprocessing import StandardScaler
 
 from skmot import (
     LinearPredictivity,
+    MultiLevelOT,
     Procrustes,
     RegressorMapping,
+    SemiMatching,
     SoftMatching,
+    TemplateMOT,
 )
 from skmot.metrics import (
     linear_cka,
+    mutual_information_gap,
     one_to_one_distance,
     pairwise_costs,
     procrustes_distance,
+    reconstruction_correlation,
     rectangular_matching_score,
+    rotation_curve,
     rsa_score,
     semi_matching_score,
     soft_matching_distance,
     soft_matching_score,
 )
+from skmot.preprocessing import average_repeats
 from skmot.transport import solve_transport
 
 # Both sides compute in float64, in another order.
 ROUNDING = 1e-12
+# Weights of units are rounded to whole numbers, whose sum is about 1e12.
+WHOLE_WEIGHTS = 1e-11
 # The authors' code computes with marginals in float32.
 SINGLE_PRECISION = 1e-7
 TRAINING, HELD_OUT = slice(0, 40), slice(40, 60)
@@ -184,7 +193,7 @@ def compare_with_netrep(X, Y, Z):
 
 def compare_with_rsatoolbox(X, Y, Z):
     """Yield the quantities shared with rsatoolbox."""
-    from rsatoolbox.data import Dataset
+    from rsatoolbox.data import Dataset, average_dataset_by
     from rsatoolbox.rdm import calc_rdm, compare
 
     def rdms(layers, method="correlation"):
@@ -254,6 +263,15 @@ def compare_with_rsatoolbox(X, Y, Z):
         similarity([X, Z], "euclidean", "cosine_cov"),
         linear_cka(X, Z, debiased=False),
         "the cosine of whitened squared Euclidean RDMs is plain linear CKA",
+    )
+    # 15 stimuli, four trials each.
+    stimuli = np.tile(np.arange(15), 4)
+    trials = Dataset(X, obs_descriptors={"stimulus": stimuli})
+    yield Comparison(
+        "average_dataset_by",
+        average_dataset_by(trials, "stimulus")[0],
+        np.asarray(average_repeats([X], stimuli)),
+        "equal",
     )
 
 
@@ -388,6 +406,8 @@ def compare_with_pot(X, Y, Z):
         partial.cost_,
         "cost_ is divided by the mass",
     )
+    yield from _compare_metrics_with_pot(X, Z)
+    yield from _compare_levels_with_pot(X, Y, Z)
     costs = np.random.default_rng(0).random((60, 90))
     marginals = np.full(60, 1 / 60), np.full(90, 1 / 90)
     optimum = ot.emd2(*marginals, costs)
@@ -401,11 +421,112 @@ def compare_with_pot(X, Y, Z):
     )
 
 
+def _compare_metrics_with_pot(X, Z):
+    import ot
+
+    def optimum(costs, weights=None):
+        n_rows, n_columns = costs.shape
+        weights = np.full(n_rows, 1 / n_rows) if weights is None else weights
+        return ot.emd2(weights, np.full(n_columns, 1 / n_columns), costs)
+
+    correlations = np.corrcoef(X.T, Z.T)[:12, 12:]
+    scaled = [_one_scale(layer).T for layer in (X, Z)]
+    for metric, costs, convention in (
+        ("cosine", ot.dist(X.T, Z.T, metric="cosine"), "equal"),
+        ("abs_correlation", 1 - np.abs(correlations), "equal"),
+        (
+            "sqeuclidean",
+            ot.dist(*scaled) / len(X),
+            "units are centred, a population has mean variance 1, and squared "
+            "distances are divided by the number of stimuli",
+        ),
+    ):
+        yield Comparison(
+            f"emd2, {metric}",
+            optimum(costs),
+            SoftMatching(metric).fit(X, Z).cost_,
+            convention,
+        )
+    yield Comparison(
+        "sqrt of emd2, squared Euclidean",
+        np.sqrt(optimum(ot.dist(_centred(X).T, _centred(Z).T))),
+        soft_matching_distance(X, Z, scale=False),
+        "populations are centred, and not scaled: scale=False",
+    )
+    variances = X.var(axis=0)
+    yield Comparison(
+        "emd2, units weighted by their variance",
+        optimum(1 - correlations, variances / variances.sum()),
+        SoftMatching(source_weights="variance").fit(X, Z).cost_,
+        "skmot rounds weights to whole numbers",
+        WHOLE_WEIGHTS,
+    )
+
+
+def _compare_levels_with_pot(X, Y, Z):
+    import ot
+
+    source, target = [X[:, :6], X[:, 6:], Y[:, :5]], [Y, Z]
+    marginals = np.full(3, 1 / 3), np.full(2, 1 / 2)
+    mot = MultiLevelOT().fit(source, target)
+    pairs = [
+        [
+            ot.emd2([], [], 1 - np.corrcoef(a.T, b.T)[: a.shape[1], a.shape[1] :])
+            for b in target
+        ]
+        for a in source
+    ]
+    yield Comparison("emd2 of each pair of layers", pairs, mot.layer_costs_, "equal")
+    yield Comparison(
+        "emd of emd2 of each pair of layers",
+        ot.emd(*marginals, np.array(pairs)),
+        mot.coupling_,
+        "equal",
+    )
+    depths = np.abs(np.subtract.outer([0, 0.5, 1], [0, 1]))
+    yield Comparison(
+        "emd of costs with a prior on depth",
+        ot.emd(*marginals, np.array(pairs) + 0.5 * np.ptp(pairs) * depths),
+        np.asarray(MultiLevelOT(depth_prior=0.5).fit(source, target).coupling_),
+        "the weight of skmot is a share of the range of the costs",
+    )
+    scaled = [_one_scale(layer) for layer in (X, Y, Z)]
+    barycenter = ot.lp.free_support_barycenter(
+        [layer.T for layer in scaled],
+        [np.full(layer.shape[1], 1 / layer.shape[1]) for layer in scaled],
+        scaled[0].T.copy(),
+        numItermax=1,
+    )
+    template = TemplateMOT(inner=SoftMatching("sqeuclidean"), init=0, max_iter=2, tol=0)
+    yield Comparison(
+        "lp.free_support_barycenter(numItermax=1)",
+        _one_scale(barycenter.T),
+        template.fit([[X], [Y], [Z]]).template_.layers[0],
+        "a template of single layers, which is scaled to mean variance 1 after each "
+        "round, and whose first round only matches",
+    )
+
+
+def compare_with_dcor(X, Y, Z):
+    """Yield the quantities shared with dcor."""
+    from dcor import u_distance_correlation_sqr
+
+    yield Comparison(
+        "u_distance_correlation_sqr(exponent=2)",
+        u_distance_correlation_sqr(X, Z, exponent=2),
+        linear_cka(X, Z),
+        "with squared distances, their bias-corrected correlation is debiased CKA",
+    )
+
+
 def compare_with_scikit_learn(X, Y, Z):
     """Yield the quantities shared with scikit-learn and SciPy."""
-    from scipy.linalg import orthogonal_procrustes
+    from scipy.linalg import fractional_matrix_power, lstsq, orthogonal_procrustes
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial import procrustes
+    from scipy.stats import pearsonr, spearmanr
+    from sklearn.metrics import mutual_info_score
+    from sklearn.neighbors import NearestNeighbors
 
     standardized = (StandardScaler().fit_transform(layer) for layer in (X, Y))
     yield Comparison(
@@ -433,6 +554,52 @@ def compare_with_scikit_learn(X, Y, Z):
         "scipy.optimize.linear_sum_assignment of correlations",
         correlations[pairs].mean(),
         rectangular_matching_score(Z, X),
+        "equal",
+    )
+    neighbours = NearestNeighbors(n_neighbors=1, metric="correlation").fit(Z.T)
+    yield Comparison(
+        'sklearn NearestNeighbors(metric="correlation"), mean distance',
+        neighbours.kneighbors(X.T)[0].mean(),
+        SemiMatching().fit(X, Z).cost_,
+        "each unit of the source takes its nearest of the target",
+    )
+    yield Comparison(
+        "scipy.stats.pearsonr(axis=0), mean",
+        pearsonr(Y, X, axis=0).statistic.mean(),
+        reconstruction_correlation(Y, X),
+        "equal",
+    )
+    yield Comparison(
+        "scipy.stats.spearmanr of pdist(correlation)",
+        spearmanr(*(pdist(layer, "correlation") for layer in (X, Z))).statistic,
+        rsa_score(X, Z),
+        "equal",
+    )
+    binned = [
+        [np.digitize(unit, np.linspace(*_range(unit), 6)[1:-1]) for unit in layer.T]
+        for layer in (X[:, :3], Z)
+    ]
+    yield Comparison(
+        "sklearn mutual_info_score of five bins of equal width",
+        [
+            [mutual_info_score(unit, factor) for factor in binned[0]]
+            for unit in binned[1]
+        ],
+        mutual_information_gap(X[:, :3], Z, n_bins=5).information,
+        "equal",
+    )
+    rotated = []
+
+    def remember(first, second):
+        rotated.append(np.array(first))
+        return 0.0
+
+    rotation_curve(X, Y, (0.5, 1.0), n_rotations=1, score=remember, random_state=0)
+    half, whole = (lstsq(_centred(X), layer)[0] for layer in rotated)
+    yield Comparison(
+        "scipy.linalg.fractional_matrix_power(Q, 0.5)",
+        fractional_matrix_power(whole, 0.5),
+        half,
         "equal",
     )
 
@@ -476,6 +643,14 @@ def compare_with_resi(X, Y, Z):
     )
     yield Comparison(
         "RSA", measure("RSA", X, Z), rsa_score(X, Z), "equal, as with rsatoolbox"
+    )
+    other_means = X + np.arange(12)
+    yield Comparison(
+        "RSA, units of other means",
+        measure("RSA", other_means, Z),
+        rsa_score(other_means, Z),
+        "equal: both change with the means of units, which ReSi lists as a translation "
+        "that RSA ignores",
     )
     yield Comparison(
         "CKA",
@@ -555,6 +730,7 @@ PEERS = {
     "fmralign": ("fmralign", "fmralign", compare_with_fmralign),
     "himalaya": ("himalaya", "himalaya", compare_with_himalaya),
     "POT": ("ot", "POT", compare_with_pot),
+    "dcor": ("dcor", "dcor", compare_with_dcor),
     "scikit-learn and SciPy": ("sklearn", "scikit-learn", compare_with_scikit_learn),
     "ReSi": ("repsim", "repsim", compare_with_resi),
     "partial-metric": (
@@ -610,6 +786,15 @@ def _value(value):
 
 def _centred(layer):
     return layer - layer.mean(axis=0)
+
+
+def _one_scale(layer):
+    centred = _centred(layer)
+    return centred / np.sqrt(np.mean(centred**2))
+
+
+def _range(unit):
+    return unit.min(), unit.max()
 
 
 def _is_installed(module):
