@@ -33,6 +33,7 @@ TARGETS = {
     "large": "large_pairs",
     "regressions": "regressions",
     "sharing": "sharing",
+    "sparse": "sparse_layers",
 }
 
 

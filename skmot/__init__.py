@@ -4,7 +4,7 @@ from importlib import import_module
 
 from skmot._version import __version__
 from skmot.layers import LayerStack, align_stimuli
-from skmot.multilevel import MultiLevelOT, MultiLevelOTRotation
+from skmot.multilevel import MultiLevelOT, MultiLevelOTRotation, TemplateMOT
 from skmot.pairs import (
     CKA,
     RSA,
@@ -47,6 +47,7 @@ __all__ = [
     "RotationMatching",
     "SemiMatching",
     "SoftMatching",
+    "TemplateMOT",
     "__version__",
     "align_stimuli",
 ]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
-from skmot._units import column_blocks, column_correlations, constant_units
+from skmot._units import column_correlations, constant_units, dense_blocks
 from skmot._utils.array_api import to_numpy
 from skmot.layers import LayerStack
 from skmot.layers.labels import as_labels, list_labels, stimulus_codes
@@ -122,7 +122,7 @@ def split_half_reliability(trials, codes, n_halves, random, runs=None):
 
     Parameters
     ----------
-    trials : array of shape (n_trials, n_units)
+    trials : array or sparse array of shape (n_trials, n_units)
         Finite responses, float32 or float64.
     codes : ndarray of int of shape (n_trials,)
         Index of each trial's stimulus, starting at 0.
@@ -154,7 +154,7 @@ def half_correlations(trials, halves):
 
     Parameters
     ----------
-    trials : array of shape (n_trials, n_units)
+    trials : array or sparse array of shape (n_trials, n_units)
         Finite responses, float32 or float64.
     halves : Halves
         Halves of these trials.
@@ -165,10 +165,11 @@ def half_correlations(trials, halves):
         Correlations over stimuli, from -1 to 1; NaN if the unit is constant over all
         trials.
     """
-    trials = to_numpy(trials)
+    if not issparse(trials):
+        trials = to_numpy(trials)
     correlations = np.zeros(trials.shape[1])
-    for part in column_blocks(trials):
-        for first, second in averages_of_halves(trials[:, part], halves):
+    for part, block in dense_blocks(trials):
+        for first, second in averages_of_halves(block, halves):
             # A half without variance counts as correlation 0.
             of_split = np.nan_to_num(column_correlations(first, second))
             correlations[part] += of_split / len(halves.averaging)

@@ -48,7 +48,7 @@ from skmot._utils.methods import available_where
 from skmot._utils.progress import begin_fit, end_fit
 from skmot._utils.sklearn import fit_context
 from skmot._utils.state import PlainState
-from skmot._utils.warnings import say_few_validation
+from skmot._utils.warnings import say_few_validation, stacklevel_of_caller
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer, check_same_length
 from skmot.layers.labels import check_same_stimuli, warn_about_row_numbers
@@ -270,6 +270,9 @@ class LayerEstimator(
             check_numpy(reference, f"{type(self).__name__}, with the settings it has,")
         self._training = TrainingStimuli.of(source, target)
         self._fit(source, target)
+        # Layers in files must not have changed while they were read.
+        source._check_files(self._source_layout.where)
+        target._check_files(self._target_layout.where)
         self._move_learned_to(reference)
         self._report()
         end_fit(self, X=source, y=target)
@@ -297,9 +300,6 @@ class LayerEstimator(
             warn_about_dead_units(
                 [self.dead_source_units_, self.dead_target_units_],
                 ["X", "y"],
-                # The stack: warn_about_dead_units, _report, fit, scikit-learn's
-                # wrapper, the caller.
-                stacklevel=5,
                 layouts=(self._source_layout, self._target_layout),
             )
         issues = self._convergence_issues
@@ -311,7 +311,7 @@ class LayerEstimator(
                         len(amounts), min(amounts), "validation_fraction"
                     ),
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=stacklevel_of_caller(),
                 )
                 continue
             largest = "" if kind is None else f": the largest {kind} is "
@@ -320,7 +320,7 @@ class LayerEstimator(
                 f"{len(amounts)} problem(s) did not reach the tolerance{largest}. "
                 f"{_ADVICE.get(kind, 'The result may be inaccurate.')}",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=stacklevel_of_caller(),
             )
 
     # -- costs on other stimuli ----------------------------------------------------
@@ -582,7 +582,12 @@ class LayerEstimator(
         layout = self._layouts(direction)[1]
         layers = zip(truth.layers, self._reconstruct(direction, given), strict=True)
         for index, (layer, prediction) in enumerate(layers):
-            yield layer, pair_arrays(layer, prediction, layout.where(index), index)
+            yield (
+                layer,
+                pair_arrays(
+                    layer, prediction, layout.where(index), index, accept_sparse=True
+                ),
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -724,13 +729,25 @@ class PairComparison(LayerEstimator):
         """
         if self._input == "raw":
             return RawPopulation(read_side_by_side(leaves)[0], statistics)
-        curves, start = [], 0
-        for leaf in leaves:
-            layer = check_layer(leaf.layer, leaf.where)
-            layer_statistics = statistics[start : start + layer.shape[1]]
-            start += layer.shape[1]
-            curves.append(tuning_curves(layer, layer_statistics, self._curves_metric))
+        curves = [
+            tuning_curves(layer, own, self._curves_metric)
+            for layer, own in self._layers_of(leaves, statistics)
+        ]
         return Population(join_curves(curves), statistics)
+
+    def _layers_of(self, leaves, statistics, min_stimuli=1):
+        """Yield each checked array of a population, and the statistics of its units."""
+        start = 0
+        for leaf in leaves:
+            layer = check_layer(
+                leaf.layer,
+                leaf.where,
+                min_stimuli=min_stimuli,
+                accept_sparse=self._accepts_sparse,
+            )
+            stop = start + layer.shape[1]
+            yield layer, statistics[start:stop]
+            start = stop
 
     def _prepare_for_one(self, leaves, statistics):
         """Return what `_prepare` does, for a population with one partner only.
@@ -828,8 +845,12 @@ class PairComparison(LayerEstimator):
 
     def _fit(self, source, target):
         begin_fit(self, X=source, y=target)
-        first, source_statistics = self._prepare_side(source, self._source_layout)
-        second, target_statistics = self._prepare_side(target, self._target_layout)
+        first, source_statistics = self._prepare_side(
+            "source", source, self._source_layout
+        )
+        second, target_statistics = self._prepare_side(
+            "target", target, self._target_layout
+        )
         labels = source.stimuli, target.stimuli
         solution = self._solve_checked(first, second, labels)
         if not np.isfinite(solution.cost):
@@ -839,12 +860,38 @@ class PairComparison(LayerEstimator):
             )
         self._set_solution(solution, source_statistics, target_statistics)
 
-    def _prepare_side(self, stack, layout):
+    def _prepare_side(self, side, stack, layout):
         """Return a side as one prepared population, and the statistics of its units."""
-        statistics = read_statistics(layout.leaves(stack))
+        statistics = self._read(side, stack, layout.where)
         # `read_statistics` has checked that the values are finite.
         with config_context(assume_finite=True):
             return self._prepare_for_one(layout.leaves(stack), statistics), statistics
+
+    def _read(self, side, stack, where, digest=None):
+        """Check the arrays of a population, and return the statistics of its units.
+
+        Parameters
+        ----------
+        side : {"source", "target"} or None
+            Side of the population. None if it is used on both sides.
+        stack : LayerStack
+            All arrays of the population.
+        where : callable
+            Function that takes the index of a layer of the stack and returns its name
+            in error messages.
+        digest : LayerDigest, default=None
+            Hash that everything is added to that the statistics depend on.
+
+        Returns
+        -------
+        statistics : UnitStatistics
+            Statistics of all units.
+        """
+        return read_statistics(stack._leaves(where), digest)
+
+    def _check_as_inner(self):
+        """Raise an error if a parameter is only for a single pair of populations."""
+        return
 
     def _set_solution(self, solution, source_statistics, target_statistics):
         """Set the fitted attributes from the solution for two populations."""
@@ -899,6 +946,9 @@ class PairComparison(LayerEstimator):
 
     # Whether `_solve` and the maps support arrays of all array API libraries.
     _supports_array_api = False
+    # Whether `_solve`, the maps and `_held_out_cost` take a `ShiftedSparse` of a sparse
+    # layer. Otherwise sparse layers become dense arrays, one at a time.
+    _accepts_sparse = False
 
 
 @shared_docs
@@ -953,13 +1003,10 @@ class PairMapping(PairComparison):
 
     def _prepare_map(self, leaves, statistics):
         """Convert a population to the input of the maps, standardised live units."""
-        units, start = [], 0
-        for leaf in leaves:
-            layer = check_layer(leaf.layer, leaf.where)
-            layer_statistics = statistics[start : start + layer.shape[1]]
-            start += layer.shape[1]
-            units.append(self._to_map_units(layer, layer_statistics))
-        return side_by_side(units)
+        return side_by_side(
+            self._to_map_units(layer, own)
+            for layer, own in self._layers_of(leaves, statistics)
+        )
 
     def _to_map_units(self, layer, statistics):
         """Convert the activations of a layer to the input units of the maps."""

@@ -34,10 +34,16 @@ class LeakWarning(UserWarning):
 
 
 class RowNumberWarning(UserWarning):
-    """Two DataFrames number their rows differently, so rows may not correspond.
+    """Rows of the two sides may not correspond, and have no labels that would tell.
 
-    An index of whole numbers without a name numbers rows. Any other index names
-    stimuli, and names that differ are an error.
+    Raised if two DataFrames number their rows differently. An index of whole numbers
+    without a name numbers rows. Any other index names stimuli, and names that differ
+    are an error.
+
+    Raised by `fit` and by the tests against chance, too, if one side was made by
+    :meth:`skmot.LayerStack.from_trials`, whose rows are in the order of first
+    appearance, and this is not the order of their labels, while the other side has no
+    labels. There is one warning for a stack and all its parts.
 
     Examples
     --------

@@ -417,9 +417,11 @@ def test_the_hierarchy_score_takes_learned_couplings(home):
 
 ONE_POPULATION = [
     SoftMatching(),
+    SoftMatching(metric="abs_correlation"),
     SoftMatching(metric="cosine"),
     SoftMatching(metric="sqeuclidean"),
     SoftMatching(reconstruct="raw", mass=0.7),
+    SoftMatching("sqeuclidean", source_weights="variance", target_weights="variance"),
     SemiMatching(),
     OneToOneMatching(),
     Procrustes(),
@@ -433,6 +435,7 @@ SEVERAL_LAYERS = [
     MultiLevelOT(cost_cv=2),
     MultiLevelOT(strategy="single_best"),
     MultiLevelOT(strategy="pairwise_best"),
+    MultiLevelOT(depth_prior=0.5),
     MultiLevelOT(Procrustes()),
     MultiLevelOT(LinearPredictivity(random_state=0)),
     MultiLevelOT(SoftMatching(metric="sqeuclidean", mass=0.7)),

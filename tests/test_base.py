@@ -520,6 +520,27 @@ def test_costs_of_layers_must_be_finite(cost):
         mot.fit(source, target)
 
 
+@pytest.mark.parametrize("cost", [np.nan, -np.inf])
+def test_the_cost_of_a_pair_must_be_finite(pair, cost):
+    message = rf"Answering\._solve returned a cost of {cost}; it must be finite"
+    with pytest.raises(ValueError, match=message):
+        Answering(Solution(cost)).fit(*pair)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((7, 5), (5, 6)), r"shape \(7, 5\); .* must be \(6, 5\)"),
+        (((6, 5), (6, 5)), r"shape \(6, 5\); .* must be \(5, 6\)"),
+    ],
+)
+def test_maps_of_a_wrong_shape_are_an_error(shapes, message):
+    X, y = np.eye(8)[:, :6], np.eye(8)[:, :5]
+    answer = Solution(0.5, tuple(map(np.ones, shapes)))
+    with pytest.raises(ValueError, match=rf"_solve returned a map of {message}"):
+        AnsweringMapping(answer).fit(X, y)
+
+
 @pytest.mark.parametrize("maps", [None, (), (np.ones((6, 5)),), (1, 2, 3)])
 def test_a_mapping_needs_two_maps(pair, maps):
     for estimator in both_levels(AnsweringMapping(Solution(0.5, maps))):

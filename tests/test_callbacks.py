@@ -585,12 +585,16 @@ def run_joint(n_jobs, callbacks):
     return [found.null_effects, found.pair_values, found.p_value]
 
 
-def run_pairwise(estimator):
+def run_pairwise(estimator, **options):
     def run(n_jobs, callbacks):
         sources, targets = networks()
         return [
             pairwise_costs(
-                {**sources, **targets}, estimator, n_jobs=n_jobs, callbacks=callbacks
+                {**sources, **targets},
+                estimator,
+                n_jobs=n_jobs,
+                callbacks=callbacks,
+                **options,
             ).costs
         ]
 
@@ -619,6 +623,12 @@ FUNCTIONS = {
     # Three networks, also with themselves.
     "pairwise_costs": (run_pairwise(MultiLevelOT()), 9, 0),
     "pairwise_costs foreign": (run_pairwise(pipeline()), 9, 0),
+    # Permutations are a part of the task of each pair and split.
+    "pairwise_costs held out": (
+        run_pairwise(MultiLevelOT(), cv=2, n_permutations=2),
+        2 * 9,
+        0,
+    ),
 }
 
 

@@ -20,6 +20,7 @@ from skmot import (
     CKA,
     FunctionComparison,
     MultiLevelOT,
+    MultiLevelOTRotation,
     RotationMatching,
     SoftMatching,
 )
@@ -49,10 +50,12 @@ ARGUMENTS = {
 }
 
 SPECIAL = [
+    SoftMatching(metric="abs_correlation"),
     SoftMatching(metric="cosine"),
     SoftMatching(metric="sqeuclidean"),
     SoftMatching(reconstruct="raw"),
     SoftMatching(mass=0.5),
+    SoftMatching(source_weights="variance", target_weights="variance"),
     CKA(debiased=False),
     FunctionComparison(mean_difference, greater_is_more_alike=True),
     RotationMatching(metric="sqeuclidean", n_init=2, random_state=0),
@@ -60,6 +63,8 @@ SPECIAL = [
     MultiLevelOT(strategy="single_best"),
     MultiLevelOT(strategy="pairwise_best"),
     MultiLevelOT(strategy="permuted"),
+    MultiLevelOT(depth_prior=0.5),
+    MultiLevelOTRotation(depth_prior=0.5),
     LayerwiseTransformer(PCA(n_components=1)),
     LayerwiseTransformer(FeatureAgglomeration(n_clusters=1)),
     TransformedTargetLayers(MultiLevelOT(), LayerwiseTransformer(StandardScaler())),

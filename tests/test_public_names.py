@@ -195,7 +195,7 @@ ORDER = [
 ]
 MOST_PRIVATE_ROOMS = 6
 MOST_FLOORS = 9
-MOST_ARROWS = 73
+MOST_ARROWS = 74
 # `skmot.metrics.pairwise_costs` is defined in model_selection, and imported from there
 # when it is asked for.
 ALIASES = {("metrics", "model_selection")}

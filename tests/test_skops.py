@@ -10,7 +10,7 @@ import pytest
 import skops.io
 import xarray as xr
 import zarr
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.cross_decomposition import PLSRegression
@@ -36,6 +36,7 @@ from skmot import (
     RotationMatching,
     SemiMatching,
     SoftMatching,
+    TemplateMOT,
 )
 from skmot.base import PairComparison, PairMapping, Solution
 from skmot.model_selection import StimulusKFold
@@ -184,10 +185,12 @@ PAIRS = [
     RSA(),
     SemiMatching(),
     SoftMatching(),
+    SoftMatching(metric="abs_correlation"),
     SoftMatching(metric="cosine"),
     SoftMatching(metric="sqeuclidean"),
     SoftMatching(mass=0.6),
     SoftMatching(mass=0.6, reconstruct="raw"),
+    SoftMatching(source_weights="variance"),
     FirstUnits(),
 ]
 BROUGHT = {
@@ -206,6 +209,7 @@ LEVELS = [
         )
     ),
     MultiLevelOT(cost_cv=3, n_jobs=2),
+    MultiLevelOT(depth_prior=0.5),
     MultiLevelOT(cost_cv=[(np.arange(20), np.arange(20, 40))]),
     MultiLevelOTRotation(n_init=2, random_state=0),
 ]
@@ -214,6 +218,7 @@ TRANSFORMERS = [
     FiniteUnitSelector(),
     LayerwiseTransformer(PCA(2)),
     LayerwiseTransformer(StandardScaler()),
+    TemplateMOT(tol=0.1, random_state=0),
     ReliabilitySelector(threshold=2, reliabilities=[np.arange(w) for w in (7, 12, 5)]),
     UnitSubsampler(0.5, random_state=0),
 ]
@@ -584,6 +589,11 @@ def stacks():
         "units of trials": trials.select_units({"V4": [2]})[[4, 1]],
         "half of the trials": trials.split_trials(random_state=0)[0],
         "nested trials": LayerStack([trials, trials])[[6, 2]],
+        "sparse": stack.map(csr_array),
+        "rows of sparse": stack.map(csr_array)[[4, 1]],
+        "sparse trials": LayerStack.from_trials(
+            [csr_array(layer) for layer in layers.values()], np.arange(60) % 17
+        )[[6, 2]],
     }
 
 

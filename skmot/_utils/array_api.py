@@ -10,6 +10,7 @@ Small, sparse and combinatorial problems are solved in numpy, on the CPU.
 from datetime import date, timedelta
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn import get_config
 
 from skmot._utils.sklearn import (
@@ -17,6 +18,7 @@ from skmot._utils.sklearn import (
     convert_to_numpy,
     max_precision_float_dtype,
 )
+from skmot._utils.sparse import ShiftedSparse, is_sparse
 
 # scikit-learn's wrapper of numpy. A stack must have the same namespace as the arrays
 # that it is combined with.
@@ -44,9 +46,9 @@ def namespace_of(*arrays):
     xp : module
         Namespace of the arrays. For numpy arrays, this is scikit-learn's wrapper of
         numpy, which has the functions of the standard (`xp.astype`, `xp.matmul`,
-        `xp.concat`) for all versions of numpy.
+        `xp.concat`) for all versions of numpy. It is that of sparse arrays, too.
     """
-    if all(type(array) is np.ndarray for array in arrays):
+    if all(type(array) is np.ndarray or is_sparse(array) for array in arrays):
         # A shortcut, because this function is called very often.
         return NUMPY
     return array_api_compat.array_namespace(*arrays)
@@ -54,6 +56,8 @@ def namespace_of(*arrays):
 
 def device_of(array):
     """Return the device of an array, in the form of its namespace's `device=`."""
+    if is_sparse(array):
+        return "cpu"
     return array_api_compat.device(array)
 
 
@@ -98,6 +102,38 @@ def non_numeric_type(array):
             if issubclass(kind, _NON_NUMERIC):
                 return kind.__name__
     return None
+
+
+def as_numbers(values, argument):
+    """Convert the numbers that an argument holds to a float64 array.
+
+    Parameters
+    ----------
+    values : array-like
+        Numbers that are no layer, such as weights or penalties.
+    argument : str
+        Name of the argument in error messages.
+
+    Returns
+    -------
+    numbers : ndarray of float64
+        The numbers, possibly the given array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else is given. Strings of digits count as strings.
+    """
+    try:
+        numbers = to_numpy(values)
+        found = non_numeric_type(numbers)
+        if found is None and numbers.dtype.kind != "c":
+            return np.asarray(numbers, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`{argument}` must be real numbers ({error}).") from error
+    raise ValueError(
+        f"`{argument}` must be real numbers; got {found or 'complex numbers'}."
+    )
 
 
 def as_array(array):
@@ -152,7 +188,7 @@ def to_numpy(array):
 
     Parameters
     ----------
-    array : array-like
+    array : array-like or sparse array
         Array of any library on any device, or another object that numpy can convert.
 
     Returns
@@ -160,6 +196,8 @@ def to_numpy(array):
     array : ndarray
         Numpy array, which may share memory with the input.
     """
+    if issparse(array):
+        return array.toarray()
     if is_foreign(array):
         return convert_to_numpy(array, namespace_of(array))
     return np.asarray(array)
@@ -193,7 +231,7 @@ def move_to_device_of(reference, array):
 
 def numpy_dtype(array):
     """Return the numpy dtype that corresponds to the dtype of an array."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray) or is_sparse(array):
         return array.dtype
     xp = namespace_of(array)
     return to_numpy(xp.empty(0, dtype=array.dtype)).dtype
@@ -205,7 +243,7 @@ def select(array, indices, axis):
     Parameters
     ----------
     array : array of shape (n, m)
-        Matrix of any library, on any device.
+        Matrix of any library, on any device, or sparse array.
     indices : ndarray of int of shape (n_selected,)
         Indices of the rows or columns.
     axis : {0, 1}
@@ -216,6 +254,8 @@ def select(array, indices, axis):
     selected : array
         New array in the namespace and on the device of the matrix.
     """
+    if issparse(array):
+        return array[indices] if axis == 0 else array[:, indices]
     if not isinstance(array, np.ndarray):
         xp = namespace_of(array)
         return xp.take(array, move_to_device_of(array, indices), axis=axis)
@@ -285,15 +325,18 @@ def apply_plan(units, plan):
     Parameters
     ----------
     units : array of shape (n_stimuli, n_input_units)
-        Units of any library, on any device.
+        Units of any library, on any device, or sparse units.
     plan : sparse array of shape (n_input_units, n_output_units)
         SciPy sparse array.
 
     Returns
     -------
     mapped : array of shape (n_stimuli, n_output_units)
-        New array in the namespace, on the device and in the precision of the units.
+        New dense array in the namespace, on the device and in the precision of the
+        units.
     """
+    if is_sparse(units):
+        return ShiftedSparse.of(units).times(plan)
     if isinstance(units, np.ndarray):
         return _apply_plan_in_numpy(units, plan.tocsr().astype(units.dtype))
     # The array API standard has no sparse arrays, so the plan becomes dense.

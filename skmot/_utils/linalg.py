@@ -2,8 +2,10 @@
 
 import numpy as np
 import scipy.linalg
+from scipy.sparse import issparse
 
 from skmot._utils.array_api import namespace_of
+from skmot._utils.sparse import ShiftedSparse
 
 try:
     # `numpy.linalg.svd` calls it in float64, which takes twice as long for float32.
@@ -15,6 +17,68 @@ except ImportError:
 # Rows that `triangular_factor` adds in one step, for each column. The rows of the
 # previous factor are factorised again: a fifth of all, in memory of five factors.
 _ROWS_PER_COLUMN = 4
+# Products with sparse units are computed in blocks of about this many entries (32 MB
+# of float64), so that little is stored besides the result.
+_PRODUCT_ENTRIES = 4_000_000
+
+
+def inner_products(first, second):
+    """Compute the inner products of all pairs of columns of two matrices.
+
+    Parameters
+    ----------
+    first : array of shape (n, k) or ShiftedSparse
+        First matrix.
+    second : array of shape (n, m) or ShiftedSparse
+        Second matrix. If neither is sparse, it has the namespace and device of the
+        first one.
+
+    Returns
+    -------
+    products : array of shape (k, m)
+        Dense array, in numpy if a matrix is sparse.
+    """
+    if isinstance(first, ShiftedSparse):
+        products = _empty_products(first, second)
+        _multiply_sparse(first, second, products)
+        return products
+    if isinstance(second, ShiftedSparse):
+        products = _empty_products(first, second)
+        _multiply_sparse(second, first, products.T)
+        return products
+    xp = namespace_of(first, second)
+    return xp.matmul(xp.matrix_transpose(first), second)
+
+
+def _empty_products(first, second):
+    dtype = np.result_type(first.dtype, second.dtype)
+    return np.empty((first.shape[1], second.shape[1]), dtype)
+
+
+def _multiply_sparse(first, second, products):
+    """Write the inner products of sparse and other columns into an array.
+
+    Columns are x = u - a and y = v - b, with sparse u and constants a and b. Their
+    inner product is x'y = u'v - a sum(y) - b sum(u).
+    """
+    if isinstance(second, ShiftedSparse):
+        entries, offsets, sums = second.matrix.tocsr(), second.offsets, second.sums()
+    else:
+        # SciPy would copy any other array for each block.
+        entries, offsets = np.ascontiguousarray(second), np.zeros(second.shape[1])
+        sums = second.sum(axis=0, dtype=np.float64)
+    own_sums = first.matrix.sum(axis=0, dtype=np.float64)
+    units = first.matrix.T
+    step = max(1, _PRODUCT_ENTRIES // max(1, second.shape[1]))
+    for start in range(0, len(own_sums), step):
+        part = slice(start, start + step)
+        block = units[part] @ entries
+        block = block.toarray() if issparse(block) else block
+        block -= np.multiply.outer(first.offsets[part], sums).astype(block.dtype)
+        if offsets.any():
+            constants = np.multiply.outer(own_sums[part], offsets)
+            block -= constants.astype(block.dtype)
+        products[part] = block
 
 
 def thin_qr(matrix):

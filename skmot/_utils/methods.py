@@ -1,4 +1,4 @@
-"""Methods that exist only under a condition, and say why if they do not."""
+"""Methods that exist only under a condition, and one that transformers share."""
 
 from functools import partial, update_wrapper
 from types import MethodType
@@ -35,3 +35,22 @@ class _ConditionalMethod:
             return self.method
         self.check(estimator)
         return MethodType(self.method, estimator)
+
+
+class LayersAsOutput:
+    """Mixin of transformers that return layers, whatever output is asked for."""
+
+    def set_output(self, *, transform=None):
+        """Do nothing, because layers are returned as the type they were given as.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Ignored, because a DataFrame cannot store layers of different widths.
+
+        Returns
+        -------
+        self : estimator
+            The unchanged estimator.
+        """
+        return self

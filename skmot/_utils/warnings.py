@@ -42,7 +42,7 @@ def stacklevel_of_caller():
     return 1
 
 
-def repeat_warnings(log, stacklevel):
+def repeat_warnings(log):
     """Raise each recorded warning once, with the number of times that it occurred.
 
     Warnings that differ only in numbers, such as the number of dead units, are treated
@@ -52,8 +52,6 @@ def repeat_warnings(log, stacklevel):
     ----------
     log : list
         Warnings recorded by `recorded_warnings`.
-    stacklevel : int
-        `stacklevel` of `warnings.warn`, which is called in this function.
     """
     groups = {}
     for category, message, place in log:
@@ -66,7 +64,7 @@ def repeat_warnings(log, stacklevel):
         warnings.warn(
             f"{message} ({first}{len(entries)} time(s) in all)",
             category,
-            stacklevel=stacklevel,
+            stacklevel=stacklevel_of_caller(),
         )
 
 

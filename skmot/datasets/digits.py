@@ -117,6 +117,8 @@ def load_digit_networks(
     >>> networks.source
     LayerStack(899 stimuli, 1 layer: hidden 1 (16 units))
     """
+    _check_widths(source_hidden, "source_hidden")
+    _check_widths(target_hidden, "target_hidden")
     train, stimuli, train_labels, labels = split_digits()
     seeds = np.random.SeedSequence(random_state).generate_state(2)
     networks = [
@@ -205,6 +207,7 @@ def load_digit_trajectories(*, n_checkpoints=12, hidden=(64, 64, 64), random_sta
     >>> runs.source.layer("step 0")
     LayerStack(899 stimuli, 2 layers: hidden 1 (16 units), hidden 2 (16 units))
     """
+    _check_widths(hidden, "hidden")
     train, stimuli, train_labels, labels = split_digits()
     steps = _spaced_steps(n_checkpoints)
     runs, accuracies = [], []
@@ -276,6 +279,16 @@ def record_activities(network, stimuli):
     """Return the activities of the hidden layers of a trained network."""
     weights = list(zip(network.coefs_, network.intercepts_, strict=True))
     return _stack_hidden(_activities(weights, stimuli)[:-1])
+
+
+def _check_widths(widths, name):
+    """Raise an error unless hidden layers have one or more units."""
+    whole = [isinstance(width, Integral) and width > 0 for width in widths]
+    if not whole or not all(whole):
+        raise ValueError(
+            f"`{name}` must be one or more numbers of units, each at least 1; got "
+            f"{widths!r}."
+        )
 
 
 def _stack_hidden(layers):

@@ -1,5 +1,6 @@
 """Which modules of a model are recorded, and under which names."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -48,10 +49,17 @@ def choose_layers(model, layers):
     if layers is None:
         places = _transformer_places(model) or _children_places(model)
     else:
+        if not isinstance(layers, Iterable):
+            raise TypeError(
+                "`layers` must be names of modules, a list of str; got a "
+                f"{type(layers).__name__}."
+            )
         names = [layers] if isinstance(layers, str) else list(layers)
         places = [_named_place(model, name) for name in names]
     if not places:
-        raise ValueError("There are no layers to record: give names of modules.")
+        raise ValueError(
+            "There are no layers to record: give names of modules in `layers`."
+        )
     _check_not_scripted(places)
     distinct = {}
     for place in places:
@@ -76,8 +84,8 @@ def _named_place(model, name):
         known = [*special, *modules]
         nearest = get_close_matches(str(name), known, n=_N_SUGGESTED, cutoff=0)
         raise ValueError(
-            f"The model has no layer {name!r}. The nearest names are {nearest}; all "
-            "are in `dict(model.named_modules())`."
+            f"The model has no layer {name!r}, which is in `layers`. The nearest names "
+            f"are {nearest}; all are in `dict(model.named_modules())`."
         )
     module = modules[name]
     if isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict):

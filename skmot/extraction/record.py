@@ -2,8 +2,6 @@
 
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
-
 from skmot.extraction.batches import Batches, arguments_of, attention_mask
 from skmot.extraction.choice import choose_layers
 from skmot.extraction.recorder import Recorder
@@ -11,6 +9,7 @@ from skmot.extraction.reduction import Reduction
 from skmot.extraction.storage import FolderStorage, MemoryStorage
 from skmot.layers import LayerStack
 from skmot.layers.labels import as_labels
+from skmot.layers.positions import label_positions
 
 
 def record_activations(
@@ -174,15 +173,15 @@ default="mean"
             if labels is not None and recorder.n_stimuli > len(labels):
                 _check_n_labels(labels, recorder.n_stimuli, " or more")
         if recorder.n_stimuli == 0:
-            raise ValueError("There are no stimuli, so there is nothing to record.")
+            raise ValueError(
+                "There are no stimuli in `batches`, so there is nothing to record."
+            )
         _check_n_labels(labels, recorder.n_stimuli)
         arrays = storage.finish()
     if labels is None and tokenizer is not None:
         labels = as_labels(batches.texts)
     if isinstance(reduce, str) and reduce == "positions":
-        if labels is None:
-            labels = np.arange(recorder.n_stimuli)
-        labels = np.repeat(labels, recorder.n_positions)
+        labels = label_positions(labels, recorder.n_positions)
     return LayerStack(arrays, stimuli=labels)
 
 

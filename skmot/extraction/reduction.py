@@ -6,6 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skmot.layers.positions import (
+    by_position,
+    check_unit_axis,
+    rows_at_positions,
+    usual_unit_axis,
+)
+
 
 class Reduced(NamedTuple):
     """Rows of one layer in one batch.
@@ -45,6 +52,7 @@ class Reduction:
         if not isinstance(unit_axis, Mapping):
             unit_axis = dict.fromkeys(names, unit_axis)
         for name, axis in unit_axis.items():
+            check_unit_axis(axis)
             if name not in names:
                 nearest = get_close_matches(str(name), names, n=3, cutoff=0)
                 raise ValueError(
@@ -119,7 +127,7 @@ class Reduction:
             )
         axis = self._unit_axis.get(place.name)
         if axis is None:
-            axis = place.unit_axis if tensor.ndim == 3 else 1
+            axis = place.unit_axis if tensor.ndim == 3 else usual_unit_axis(tensor.ndim)
         if axis is None:
             raise ValueError(
                 f"The activations have the shape {tuple(tensor.shape)} ({where}), and "
@@ -132,7 +140,7 @@ class Reduction:
                 f"{tuple(tensor.shape)} ({where})."
             )
         is_map = tensor.ndim > 3
-        values = tensor.movedim(axis, -1).flatten(1, -2)
+        values = by_position(tensor, axis)
         mask = None if is_map else _check_mask(mask, values, where)
         return _Activations(values, mask, tensor, is_map, where)
 
@@ -211,9 +219,7 @@ def _flatten(activations):
 
 
 def _positions(activations):
-    if activations.mask is None:
-        return activations.values.flatten(0, 1)
-    return activations.values[activations.mask]
+    return rows_at_positions(activations.values, activations.mask)
 
 
 _REDUCTIONS = {

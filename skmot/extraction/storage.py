@@ -2,6 +2,7 @@
 
 import os
 import re
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ class FolderStorage:
     """
 
     def __init__(self, folder):
+        if not isinstance(folder, str | PathLike):
+            raise TypeError(f"`out` must be the path of a folder; got {folder!r}.")
         self._folder = Path(folder)
         present = sorted(path.name for path in self._folder.glob("*.npy"))
         if present:
@@ -78,7 +81,7 @@ class FolderStorage:
         for file in self._files.values():
             os.replace(file.temporary, file.path)
         return {
-            name: np.load(file.path, mmap_mode="r")
+            name: np.load(file.path, mmap_mode="r", allow_pickle=False)
             for name, file in self._files.items()
         }
 

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from operator import add
 from os import PathLike
 
@@ -20,15 +20,20 @@ from skmot._utils.array_api import to_numpy
 from skmot._utils.docstrings import shared_docs
 from skmot._utils.parallel import run_in_parallel
 from skmot._utils.progress import begin_fit, passes_callbacks_on
-from skmot._utils.sklearn import HasMethods, StrOptions
-from skmot._utils.warnings import repeat_warnings
+from skmot._utils.sklearn import HasMethods, Interval, StrOptions
+from skmot._utils.warnings import repeat_warnings, stacklevel_of_caller
 from skmot.base import LayerEstimator, Solution
 from skmot.layers import LayerStack
+from skmot.layers.depth import DepthPriorCoupling
 from skmot.layers.splits import make_cost_folds
 from skmot.multilevel.cache import LayerCache, in_tiles
-from skmot.multilevel.coupling import STRATEGIES, couple_layers
+from skmot.multilevel.coupling import (
+    STRATEGIES,
+    TRANSPORT_STRATEGIES,
+    couple_layers,
+)
 from skmot.multilevel.inner import ForeignInner, inner_of, open_layers
-from skmot.multilevel.store import NoStore, PairStore
+from skmot.multilevel.store import open_store
 from skmot.pairs import RotationMatching, SoftMatching
 
 
@@ -36,7 +41,7 @@ class LayerCoupler(LayerEstimator):
     """Base class of the estimators that couple layers by inner costs.
 
     A subclass implements `_inner_estimator` and has the parameters `strategy`,
-    `cost_cv`, `n_jobs`, `memory` and `random_state`.
+    `cost_cv`, `n_jobs`, `memory`, `random_state` and `depth_prior`.
     """
 
     @abstractmethod
@@ -50,7 +55,12 @@ class LayerCoupler(LayerEstimator):
     @property
     def _inner(self):
         """Adapter of the inner estimator."""
-        return inner_of(self._inner_estimator())
+        estimator = self._inner_estimator()
+        if isinstance(estimator, type):
+            raise TypeError(
+                f"`inner` must be an instance, `{estimator.__name__}()`; got the class."
+            )
+        return inner_of(estimator)
 
     @property
     def _is_stochastic(self):
@@ -70,22 +80,24 @@ class LayerCoupler(LayerEstimator):
             sides = [
                 [
                     handle.read(self._is_stored)
-                    for handle in open_layers(self._inner, stack, layout.where, cache)
+                    for handle in open_layers(
+                        self._inner, stack, layout.where, cache, side=side
+                    )
                 ]
-                for stack, layout in (
-                    (source, self._source_layout),
-                    (target, self._target_layout),
+                for side, stack, layout in (
+                    ("source", source, self._source_layout),
+                    ("target", target, self._target_layout),
                 )
             ]
             solution, log = self._solve_layers(source, target, *sides)
             self._set_solution(solution, *sides)
-        # The stack: repeat_warnings, _fit, fit, scikit-learn's wrapper, the caller.
-        repeat_warnings(log, stacklevel=5)
+        repeat_warnings(log)
 
     def _check_settings(self):
         """Validate the inner estimator's parameters: its `fit` is not called."""
         inner = self._inner
         inner.check_settings()
+        self._check_depth_prior()
         self._open_store()
         if not isinstance(inner, ForeignInner) and hasattr(
             inner.estimator, "_skl_callbacks"
@@ -104,6 +116,15 @@ class LayerCoupler(LayerEstimator):
             raise TypeError(
                 f"{type(inner.estimator).__name__} has no `held_out_cost(X, y)`: its "
                 "cost cannot be read on held-out folds. Use `cost_cv=None`."
+            )
+
+    def _check_depth_prior(self):
+        """Raise an error if there is a depth prior, but no outer problem to add to."""
+        if self.depth_prior and self.strategy not in TRANSPORT_STRATEGIES:
+            raise ValueError(
+                f"strategy={self.strategy!r} solves no outer problem, so "
+                f"`depth_prior={self.depth_prior!r}` would change nothing. Use "
+                f"`depth_prior=0`, or a strategy of {TRANSPORT_STRATEGIES}."
             )
 
     @with_callbacks
@@ -185,10 +206,14 @@ class LayerCoupler(LayerEstimator):
         issues : list
             Convergence issues of the outer problem.
         """
-        coupling = couple_layers(costs, self.strategy, self.random_state)
+        coupling = couple_layers(
+            costs, self.strategy, self.random_state, self.depth_prior
+        )
+        # Marked, so that `hierarchy_score` can tell a coupling with a prior.
+        kind = DepthPriorCoupling if self.depth_prior else np.asarray
         attributes = {
-            "coupling_": coupling.target,
-            "inverse_coupling_": coupling.source,
+            "coupling_": kind(coupling.target),
+            "inverse_coupling_": kind(coupling.source),
             "duality_gap_": coupling.duality_gap,
         }
         issues = []
@@ -206,8 +231,8 @@ class LayerCoupler(LayerEstimator):
         ----------
         fitted : LayerCoupler
             Fitted estimator of the same class. Its parameters may only differ in
-            `strategy`, `n_jobs`, `memory`, and in a `random_state` that no pair of
-            layers depends on.
+            `strategy`, `depth_prior`, `n_jobs`, `memory`, and in a `random_state` that
+            no pair of layers depends on.
 
         Returns
         -------
@@ -215,6 +240,7 @@ class LayerCoupler(LayerEstimator):
             Fitted estimator.
         """
         self._validate_params()
+        self._check_depth_prior()
         parameters = self.get_params(deep=False)
         for name, value in vars(fitted).items():
             if name not in parameters:
@@ -333,9 +359,7 @@ class LayerCoupler(LayerEstimator):
         return [[result for result, _ in row] for row in results], log
 
     def _open_store(self):
-        if self.memory is None:
-            return NoStore()
-        return PairStore(self.memory, self._inner_estimator())
+        return open_store(self.memory, self._inner_estimator())
 
     def _check_finite(self, costs, sources, targets):
         if not np.isfinite(costs).all():
@@ -388,9 +412,54 @@ class LayerCoupler(LayerEstimator):
 
     # -- costs on other stimuli ----------------------------------------------------
 
+    def held_out_layer_costs(self, X, y):
+        """Compute the cost of every pair of layers on held-out stimuli.
+
+        The attribute `layer_costs_` is computed on the training stimuli unless
+        `cost_cv` is given. These costs use the same fits on other stimuli.
+
+        Parameters
+        ----------
+        X, y : LayerStack, list, dict, DataFrame or array-like
+            Source and target layers over the same, preferably held-out, stimuli.
+
+        Returns
+        -------
+        costs : ndarray of shape (n_source_layers, n_target_layers)
+            Costs in the units of `layer_costs_`. The method `held_out_cost` returns
+            ``(coupling_ * costs).sum()``.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            Same as in :meth:`held_out_cost`.
+
+        See Also
+        --------
+        skmot.inspection.coupling_table : Table of these costs, with names of layers.
+        """
+        source, target = self._check_both(X, y, "held_out_layer_costs")
+        with self._held_out(source, target) as (sources, targets):
+            inner, pairs = self._inner, self.inner_
+            return np.array(
+                [
+                    [
+                        inner.held_out_cost(pairs[row][column], layer, other)
+                        for column, other in enumerate(targets)
+                    ]
+                    for row, layer in enumerate(sources)
+                ]
+            )
+
     def _cost_on(self, source, target):
+        with self._held_out(source, target) as sides:
+            return self._coupled_cost(*sides)
+
+    @contextmanager
+    def _held_out(self, source, target):
+        """Provide the handles of the layers of both sides on other stimuli."""
         with closing(LayerCache()) as cache:
-            return self._coupled_cost(
+            yield (
                 self._open(source, "source", cache, "held_out"),
                 self._open(target, "target", cache, "held_out"),
             )
@@ -496,12 +565,23 @@ def _name_tasks(sources, targets, n_folds):
 
 def solve_pair(source, target, context):
     """Solve a pair of layers, given by their handles."""
-    return source.inner.solve(source, target, context)
+    return _unless_files_changed(
+        source.inner.solve(source, target, context), source, target
+    )
 
 
 def cost_of_fold(source, target, context):
     """Return the held-out cost and convergence issues of a pair of layers in a fold."""
-    return source.train.inner.cost_of_fold(source, target, context)
+    return _unless_files_changed(
+        source.train.inner.cost_of_fold(source, target, context), source, target
+    )
+
+
+def _unless_files_changed(result, source, target):
+    """Return a result, or raise an error: it may be stored by the digests of before."""
+    source.check_files()
+    target.check_files()
+    return result
 
 
 def weighted_sum(weights, layers):
@@ -582,12 +662,21 @@ class MultiLevelOT(LayerCoupler):
     random_state : int, RandomState instance or None, default=None
         Controls the permutation for `strategy="permuted"`. Pass an int for reproducible
         output across multiple function calls.
+    depth_prior : float, default=0.0
+        Weight w >= 0 of a prior that layers of equal relative depth correspond. The
+        outer problem then has the costs ``C + w (max C - min C) |u_l - v_m|``, with the
+        depths u and v of :func:`skmot.metrics.hierarchy_score`: at w = 1, being at the
+        other end of the network costs as much as the whole range of the layer costs.
+        `cost_`, `layer_costs_` and `held_out_cost` leave the prior out. 0 is the paper.
+        "pairwise_best" and "uniform" solve no outer problem, and raise an error if
+        there is a prior. See Notes.
 
     Attributes
     ----------
     coupling_ : ndarray of shape (n_source_layers, n_target_layers)
         Weights in the reconstruction of the target layers. Each column sums to
-        1 / n_target_layers.
+        1 / n_target_layers. A :class:`skmot.metrics.DepthPriorCoupling` if there is a
+        depth prior, like `inverse_coupling_`.
     inverse_coupling_ : ndarray of shape (n_source_layers, n_target_layers)
         Weights in the reconstruction of the source layers. Each row sums to
         1 / n_source_layers. Equal to `coupling_` for "transport", "permuted" and
@@ -601,8 +690,9 @@ class MultiLevelOT(LayerCoupler):
         layer m. Built-in estimators store plans and statistics of units, but no
         activations.
     duality_gap_ : float
-        Upper bound on how much <P, C> exceeds the optimum of the outer problem. It is 0
-        for "pairwise_best" and "uniform", which do not solve an outer problem.
+        Upper bound on how much <P, C> exceeds the optimum of the outer problem, where C
+        includes the depth prior. It is 0 for "pairwise_best" and "uniform", which do
+        not solve an outer problem.
     <<level attributes>>
 
     See Also
@@ -622,6 +712,16 @@ class MultiLevelOT(LayerCoupler):
     chosen by the cost (:func:`skmot.metrics.negative_cost`), and those of a prediction
     by the score. The cost does not decide between "pairwise_best", which may match all
     layers to a single one, and "transport", which has to use every layer alike.
+
+    `depth_prior` is the extension that the paper names as future work ([1]_,
+    discussion). It is linear in P, so the plan is still exact. It brings knowledge from
+    outside the data, and helps only if that knowledge is right: a prior for the wrong
+    order lowers the mass on true pairs (see the user guide for simulations). The
+    hierarchy score of a coupling with a prior is circular, and
+    :func:`skmot.metrics.hierarchy_score` warns.
+    :func:`skmot.model_selection.hierarchy_test` is not affected, because it reads the
+    layer costs. Ties of "single_best" go to the smaller cost including the prior. If
+    one pair of layers has a far larger cost than all others, it sets the unit of w.
 
     Each layer is prepared when a pair needs it. Prepared layers are cached up to
     scikit-learn's `working_memory` (in MiB, 1024 by default), so memory-mapped layers
@@ -664,6 +764,7 @@ class MultiLevelOT(LayerCoupler):
         "n_jobs": [Integral, None],
         "memory": [str, PathLike, Memory, None],
         "random_state": ["random_state"],
+        "depth_prior": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -674,6 +775,7 @@ class MultiLevelOT(LayerCoupler):
         n_jobs=None,
         memory=None,
         random_state=None,
+        depth_prior=0.0,
     ):
         self.inner = inner
         self.strategy = strategy
@@ -681,6 +783,7 @@ class MultiLevelOT(LayerCoupler):
         self.n_jobs = n_jobs
         self.memory = memory
         self.random_state = random_state
+        self.depth_prior = depth_prior
 
     def set_params(self, **params):
         """Set the parameters of this estimator, and of its inner estimator.
@@ -713,6 +816,27 @@ class MultiLevelOT(LayerCoupler):
     def _inner_estimator(self):
         return SoftMatching() if self.inner is None else self.inner
 
+    def _fit(self, source, target):
+        super()._fit(source, target)
+        self._warn_about_pooled_layers()
+
+    def _warn_about_pooled_layers(self):
+        """Warn if layers have layers, and no `inner` says what to do with these."""
+        if self.inner is not None:
+            return
+        for layout in (self._source_layout, self._target_layout):
+            for index, part in enumerate(layout.structure[1]):
+                if isinstance(part, tuple) and len(part[1]) > 1:
+                    warnings.warn(
+                        f"{layout.where(index)} has {len(part[1])} layers itself, "
+                        "which are compared as one population, side by side. For a "
+                        "level of their own use `MultiLevelOT(MultiLevelOT())`; if one "
+                        "population is meant, `MultiLevelOT(SoftMatching())`.",
+                        UserWarning,
+                        stacklevel=stacklevel_of_caller(),
+                    )
+                    return
+
 
 @shared_docs
 class MultiLevelOTRotation(LayerCoupler):
@@ -737,11 +861,15 @@ class MultiLevelOTRotation(LayerCoupler):
         Number of pairs fitted in parallel, see :class:`skmot.MultiLevelOT`.
     memory : str, path or joblib.Memory, default=None
         Folder in which the fits of all pairs are stored, see
-        :class:`skmot.MultiLevelOT`.
+        :class:`skmot.MultiLevelOT`. The entries are pickles: trust the folder like
+        code.
     random_state : int, RandomState instance or None, default=None
         Controls the random initial rotations, and the permutation for
         `strategy="permuted"`. Pass an int for reproducible output across multiple
         function calls.
+    depth_prior : float, default=0.0
+        Weight of a prior that layers of equal relative depth correspond, see
+        :class:`skmot.MultiLevelOT`.
 
     Attributes
     ----------
@@ -757,7 +885,8 @@ class MultiLevelOTRotation(LayerCoupler):
     n_iter_ : ndarray of int of shape (n_source_layers, n_target_layers)
         Number of iterations for each pair.
     duality_gap_ : float
-        Upper bound on how much <P, C> exceeds the optimum of the outer problem.
+        Upper bound on how much <P, C> exceeds the optimum of the outer problem, where C
+        includes the depth prior.
     <<level attributes>>
 
     See Also
@@ -800,6 +929,7 @@ class MultiLevelOTRotation(LayerCoupler):
         "cost_cv": ["cv_object"],
         "n_jobs": [Integral, None],
         "memory": [str, PathLike, Memory, None],
+        "depth_prior": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -813,6 +943,7 @@ class MultiLevelOTRotation(LayerCoupler):
         n_jobs=None,
         memory=None,
         random_state=None,
+        depth_prior=0.0,
     ):
         self.metric = metric
         self.max_iter = max_iter
@@ -823,6 +954,7 @@ class MultiLevelOTRotation(LayerCoupler):
         self.n_jobs = n_jobs
         self.memory = memory
         self.random_state = random_state
+        self.depth_prior = depth_prior
 
     def _inner_estimator(self):
         return RotationMatching(

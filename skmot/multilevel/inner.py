@@ -14,10 +14,11 @@ from hashlib import sha256
 from uuid import uuid4
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.base import clone
 
-from skmot._units import check_some_live, constant_units, read_statistics
+from skmot._units import check_some_live, constant_units
 from skmot._utils.array_api import to_numpy
 from skmot._utils.progress import task_in_worker
 from skmot.base import LayerEstimator, PairComparison, convergence_issues
@@ -81,6 +82,8 @@ class LayerHandle:
         `held_out_cost` ("held_out").
     is_checked : bool, default=True
         Whether the values are known to be finite.
+    side : {"source", "target"}, default=None
+        Side of the layer. None if it is used on both sides.
 
     Attributes
     ----------
@@ -99,15 +102,18 @@ class LayerHandle:
         facts=None,
         purpose="solve",
         is_checked=True,
+        side=None,
     ):
         self.inner, self.stack, self.where = inner, stack, where
         self.cache, self.token = cache, uuid4().hex if token is None else token
         self.facts, self.purpose, self.is_checked = facts, purpose, is_checked
+        self.side = side
         self.digest = None
 
     @property
     def layer(self):
         """The layer as the user gave it, an array or a stack."""
+        self.check_files()
         return self.stack.layers[0]
 
     def leaves(self):
@@ -116,10 +122,16 @@ class LayerHandle:
 
     def read(self, is_keyed=False):
         """Check the layer and set its facts; `is_keyed=True` also sets its digest."""
+        self.check_files()
         digest = LayerDigest() if is_keyed else None
         self.facts = self.inner.read(self, digest)
         self.digest = None if digest is None else digest.text
+        self.check_files()
         return self
+
+    def check_files(self):
+        """Raise an error if the layer is in a file that has changed."""
+        self.stack._check_files(lambda index: self.where)
 
     def prepared(self):
         """Return the layer prepared for its purpose. It must not be modified."""
@@ -148,7 +160,12 @@ class LayerHandle:
 
         def read():
             handle = LayerHandle(
-                self.inner, self.stack[rows], self.where, self.cache, token
+                self.inner,
+                self.stack[rows],
+                self.where,
+                self.cache,
+                token,
+                side=self.side,
             )
             facts = self.inner.read(handle, None)
             handle.facts = self.inner.digest_facts(facts, self.facts, selected)
@@ -202,6 +219,10 @@ class Fold:
         """Cache of the prepared layers."""
         return self.train.cache
 
+    def check_files(self):
+        """Raise an error if the layer is in a file that has changed."""
+        self.train.check_files()
+
     @property
     def digest(self):
         """Hashes of the layer at the training and at the held-out stimuli."""
@@ -223,6 +244,7 @@ def open_layers(
     facts=None,
     purpose="solve",
     is_checked=True,
+    side=None,
 ):
     """Create the handles of the layers of a network.
 
@@ -241,7 +263,7 @@ def open_layers(
         ones.
     facts : list, default=None
         Facts of each layer, if these are known.
-    purpose, is_checked : str, bool
+    purpose, is_checked, side : str, bool, str
         As in :class:`LayerHandle`.
 
     Returns
@@ -261,6 +283,7 @@ def open_layers(
             facts=facts[index],
             purpose=purpose,
             is_checked=is_checked,
+            side=side,
         )
         for index in range(stack.n_layers)
     ]
@@ -410,6 +433,27 @@ class Inner(ABC):
     def held_out_cost(self, fitted, source, target):
         """Return the cost of a fitted inner estimator on other stimuli."""
 
+    def fit_of_fold(self, source, target, context=None):
+        """Return what computes the cost on the held-out rows of a fold.
+
+        Parameters
+        ----------
+        source, target : Fold
+            The two layers.
+        context : sklearn.callback.CallbackContext, default=None
+            Task of the pair, see `solve`.
+
+        Returns
+        -------
+        fitted : estimator
+            Estimator for `held_out_cost`, fitted to the training rows if it needs that.
+        issues : list
+            Convergence issues of the fit.
+        """
+        solution = self.solve(source.train, target.train, context)
+        fitted = self.fitted(solution, source.train, target.train)
+        return fitted, self.issues(solution)
+
     def cost_of_fold(self, source, target, context=None):
         """Fit to the training rows of a fold and compute the cost on the held-out rows.
 
@@ -427,12 +471,10 @@ class Inner(ABC):
         issues : list
             Convergence issues of the fit.
         """
-        solution = self.solve(source.train, target.train, context)
-        fitted = self.fitted(solution, source.train, target.train)
+        fitted, issues = self.fit_of_fold(source, target, context)
         # The values were checked when the whole layer was read.
         with config_context(assume_finite=True):
-            cost = self.held_out_cost(fitted, source.test, target.test)
-        return cost, self.issues(solution)
+            return self.held_out_cost(fitted, source.test, target.test), issues
 
     # -- the estimator itself ------------------------------------------------------
 
@@ -473,7 +515,9 @@ class PairInner(Inner):
         if digest is not None and self.estimator._splits_rows and groups is not None:
             # The parts depend on which labels are equal.
             digest.mark(groups.tolist())
-        return read_statistics(handle.leaves(), digest)
+        return self.estimator._read(
+            handle.side, handle.stack, lambda index: handle.where, digest
+        )
 
     def dead_units(self, facts):
         return self.estimator._constant_units(facts)
@@ -523,13 +567,17 @@ class PairInner(Inner):
         return layer
 
     def held_out_cost(self, fitted, source, target):
-        return float(fitted._held_out_cost(source.prepared(), target.prepared()))
+        try:
+            return float(fitted._held_out_cost(source.prepared(), target.prepared()))
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (found in {source.where} and {target.where})"
+            ) from error
 
-    def cost_of_fold(self, source, target, context=None):
+    def fit_of_fold(self, source, target, context=None):
         if self.estimator._held_out_cost_needs_fit:
-            return super().cost_of_fold(source, target, context)
-        with config_context(assume_finite=True):
-            return self.held_out_cost(self.estimator, source.test, target.test), []
+            return super().fit_of_fold(source, target, context)
+        return self.estimator, []
 
     @property
     def runs_in_threads(self):
@@ -537,6 +585,7 @@ class PairInner(Inner):
 
     def check_settings(self):
         self.estimator._validate_params()
+        self.estimator._check_as_inner()
 
 
 @dataclass(frozen=True)
@@ -589,6 +638,7 @@ class LevelInner(Inner):
             token=handle.token,
             purpose=handle.purpose,
             is_checked=handle.is_checked,
+            side=handle.side,
             facts=None if facts is None else facts.layers,
         )
         if facts is not None:
@@ -781,6 +831,13 @@ class LayerDigest:
     def add(self, layer):
         """Add the values of an array to the hash."""
         self.mark(layer.shape, str(layer.dtype))
+        if issparse(layer):
+            # Sums over sparse and dense layers differ in their rounding errors.
+            self.mark("sparse")
+            for part in (layer.indptr, layer.indices):
+                self._hash.update(part.astype(np.int64).data)
+            self._hash.update(layer.data.data)
+            return
         if not isinstance(layer, np.ndarray):
             # Learned attributes are on the device of the layer.
             self.mark(type(layer).__module__, str(layer.device))

@@ -4,7 +4,6 @@ import functools
 import inspect
 import os
 import pickle
-import types
 from hashlib import sha256
 from numbers import Integral
 
@@ -21,18 +20,43 @@ from skmot.base import LayerEstimator
 _FORMAT = 4
 # Parameters of the built-in estimators that do not affect the results.
 _IGNORED_PARAMETERS = ("n_jobs", "memory")
+# Folder of the entries within the folder of the `joblib.Memory`.
+_FOLDER = ("skmot", "pairs")
+
+
+def open_store(memory, inner):
+    """Return the disk cache for the pairs of an inner estimator.
+
+    Parameters
+    ----------
+    memory : str, path-like, joblib.Memory or None
+        Folder of the disk cache.
+    inner : estimator
+        Inner estimator that is fitted to the pairs.
+
+    Returns
+    -------
+    store : PairStore or NoStore
+        A store that keeps nothing if there is no folder.
+    """
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    entries = check_memory(memory).store_backend
+    return NoStore() if entries is None else PairStore(entries, inner)
 
 
 class PairStore:
     """Disk cache of the results of pairs of layers.
 
     The key of a result is a hash of everything that the result depends on. Each entry
-    contains a checksum, because joblib does not detect damaged data.
+    contains a checksum, because joblib does not detect damaged data. Entries are read
+    and written without the function that `joblib.Memory` caches: it compares the code
+    of the function with a file, and forgets all entries if that file is damaged.
 
     Parameters
     ----------
-    memory : str, path-like or joblib.Memory
-        Folder of the disk cache.
+    entries : joblib store backend
+        Where a `joblib.Memory` keeps its entries.
     inner : estimator
         Inner estimator that is fitted to the pairs.
 
@@ -42,14 +66,9 @@ class PairStore:
         Warnings to be raised, in the format of `recorded_warnings`.
     """
 
-    def __init__(self, memory, inner):
-        if isinstance(memory, os.PathLike):
-            memory = os.fspath(memory)
+    def __init__(self, entries, inner):
         self._description = describe(inner, type(inner).__name__)
-        # Not verbose: joblib would only print keys.
-        self._entries = check_memory(memory).cache(
-            _copy_of_entry(), ignore=["value"], verbose=0
-        )
+        self._entries = entries
         self._is_writable = True
         self.log = []
 
@@ -75,17 +94,17 @@ class PairStore:
 
     def find(self, key):
         """Return the result of a key, or None if it is missing or damaged."""
-        if not self._entries.check_call_in_cache(key, None):
+        if not self._entries.contains_item((*_FOLDER, key)):
             return None
-        # If joblib cannot read the entry, it calls `_entry` with the None given here.
-        entry = self._entries(key, None)
-        if _is_intact(entry, key):
-            try:
+        try:
+            entry = self._entries.load_item((*_FOLDER, key), verbose=0)
+            if _is_intact(entry, key):
                 return pickle.loads(entry[0])
-            except (AttributeError, ImportError, pickle.UnpicklingError):
-                # The class of something in it was renamed or removed.
-                pass
-        self._entries.call_and_shelve(key, None).clear()
+        except Exception:
+            # What is read of a damaged entry can raise any error, and so can an intact
+            # one if the class of something in it was changed or removed.
+            pass
+        self._entries.clear_item((*_FOLDER, key))
         self.log.append(
             (
                 RuntimeWarning,
@@ -100,9 +119,13 @@ class PairStore:
         if not self._is_writable:
             return
         content = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
-        self._entries(key, (content, _checksum(key, content)))
+        entry = (content, _checksum(key, content))
+        self._entries.dump_item((*_FOLDER, key), entry, verbose=0)
         # joblib warns if it cannot write an entry. One warning is enough.
-        self._is_writable = self._entries.check_call_in_cache(key, None)
+        self._is_writable = self._entries.contains_item((*_FOLDER, key))
+        if not self._is_writable:
+            # Remove the part that was written before the disk was full.
+            self._entries.clear_item((*_FOLDER, key))
 
 
 class NoStore:
@@ -119,22 +142,6 @@ class NoStore:
 
     def keep(self, key, result):
         pass
-
-
-def _entry(key, value):
-    """Return the value, which joblib then stores under the key."""
-    return value
-
-
-def _copy_of_entry():
-    """Return a copy of `_entry`, which joblib has not seen yet.
-
-    joblib writes the code of a function to the first folder only that a process uses it
-    with, and calls it again if another process finds a folder without the code.
-    """
-    copied = types.FunctionType(_entry.__code__, globals(), _entry.__name__)
-    copied.__module__ = _entry.__module__
-    return copied
 
 
 def _checksum(key, content):

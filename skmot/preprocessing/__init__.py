@@ -1,6 +1,7 @@
 """Transformers that transform each layer separately."""
 
 from skmot.preprocessing.layerwise import LayerwiseTransformer
+from skmot.preprocessing.positions import common_positions, positions_as_stimuli
 from skmot.preprocessing.repeats import average_repeats
 from skmot.preprocessing.selectors import (
     ActivitySelector,
@@ -18,4 +19,6 @@ __all__ = [
     "TransformedTargetLayers",
     "UnitSubsampler",
     "average_repeats",
+    "common_positions",
+    "positions_as_stimuli",
 ]

@@ -8,7 +8,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmot._utils.methods import available_where
+from skmot._utils.methods import LayersAsOutput, available_where
 from skmot._utils.progress import fit_task
 from skmot._utils.sklearn import HasMethods, fit_context
 from skmot._utils.state import PlainState
@@ -19,6 +19,7 @@ from skmot.layers.sides import check_later_side, read_side, seen_by_sklearn
 class LayerTransformer(
     PlainState,
     CallbackSupportMixin,
+    LayersAsOutput,
     # Layers are returned as the type they were given as, not as a DataFrame.
     TransformerMixin,
     BaseEstimator,
@@ -29,6 +30,8 @@ class LayerTransformer(
 
     # Whether layers may have NaN and infinite responses.
     _allows_missing = False
+    # Whether sparse layers stay sparse. Otherwise they become dense arrays.
+    _accepts_sparse = False
 
     @abstractmethod
     def _transform_layer(self, learned, layer, where):
@@ -78,7 +81,12 @@ class LayerTransformer(
         ]
 
     def _check(self, layer, where):
-        return check_layer(layer, where, allow_missing=self._allows_missing)
+        return check_layer(
+            layer,
+            where,
+            allow_missing=self._allows_missing,
+            accept_sparse=self._accepts_sparse,
+        )
 
     def transform(self, X):
         """Transform each layer.
@@ -128,21 +136,6 @@ class LayerTransformer(
         """Apply a function of an array and its name to each array of a stack."""
         return stack.map(apply, names)
 
-    def set_output(self, *, transform=None):
-        """Do nothing, because layers are returned as the type they were given as.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            Ignored, because a DataFrame cannot store layers of different widths.
-
-        Returns
-        -------
-        self : estimator
-            The unchanged estimator.
-        """
-        return self
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._allows_missing
@@ -179,7 +172,9 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
     Parameters
     ----------
     transformer : transformer
-        Transformer that is cloned and fitted to each layer.
+        Transformer that is cloned and fitted to each layer. If it accepts sparse input,
+        as its tags tell, sparse layers are passed to it as they are. Otherwise it
+        receives them as dense arrays.
 
     Attributes
     ----------
@@ -275,6 +270,10 @@ class LayerwiseTransformer(LayerTransformer, auto_wrap_output_keys=None):
             )
         self._layout.check_names(stack, self)
         return self._apply(_inverse_transform_layer, stack, layout)
+
+    @property
+    def _accepts_sparse(self):
+        return get_tags(self.transformer).input_tags.sparse
 
     def _transform_layer(self, learned, layer, where):
         with _layer_named(where):

@@ -1,9 +1,13 @@
 """Function that averages the trials of each stimulus."""
 
+from functools import partial
+
+import numpy as np
+
 from skmot.layers import LayerStack
 from skmot.layers.checks import check_layer
 from skmot.layers.labels import as_labels
-from skmot.layers.sides import as_stack
+from skmot.layers.sides import read_side
 
 
 def average_repeats(stack, groups=None):
@@ -45,7 +49,9 @@ def average_repeats(stack, groups=None):
     >>> averages.stimuli.tolist(), averages.layers[0].ravel().tolist()
     (['cat', 'dog'], [2.0, 5.0])
     """
-    stack, _ = as_stack(stack)
+    stack, _ = read_side(stack, "stack", allow_vector=False)
+    if groups is not None and np.ndim(groups) == 0:
+        raise ValueError(f"`groups` must be one label per trial; got {groups!r}.")
     labels = stack.stimuli if groups is None else as_labels(groups)
     if labels is None:
         raise ValueError(
@@ -59,5 +65,5 @@ def average_repeats(stack, groups=None):
         )
     averages = LayerStack.from_trials(stack, labels)
     names = [leaf.where for leaf in averages.leaves("stack")]
-    checked = averages.map(check_layer, names)
+    checked = averages.map(partial(check_layer, accept_sparse=True), names)
     return checked._with_bases(checked._bases, averages._unit_names)

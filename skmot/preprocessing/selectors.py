@@ -4,10 +4,11 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from skmot._repeats import read_runs, say_largest, split_half_reliability
-from skmot._units import column_blocks
+from skmot._units import count_stored, dense_blocks
 from skmot._utils.array_api import select, to_numpy
 from skmot._utils.progress import fit_task
 from skmot._utils.sklearn import Interval, RealNotInt, fit_context
@@ -23,6 +24,8 @@ class UnitSelector(LayerTransformer, auto_wrap_output_keys=None):
     A subclass implements `_choose`, or `_choose_in_stack` if it needs more than one
     layer at a time.
     """
+
+    _accepts_sparse = True
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -243,7 +246,7 @@ class ReliabilitySelector(UnitSelector, auto_wrap_output_keys=None):
         """Yield the estimated reliabilities of each array and its name."""
         random = check_random_state(self.random_state)
         for trials, where, rows in self._trials_of(stack):
-            trials = check_layer(trials, where)
+            trials = check_layer(trials, where, accept_sparse=True)
             stimuli = stack.stimuli if stack.has_trials else None
             runs = read_runs(self.runs, rows, stimuli, where)
             reliabilities = split_half_reliability(
@@ -454,9 +457,13 @@ class ActivitySelector(UnitSelector, auto_wrap_output_keys=None):
 def _count_active(layer):
     """Count the responses of each unit that differ from its most frequent response."""
     n_stimuli, n_units = layer.shape
-    n_active = np.empty(n_units, dtype=np.intp)
-    for part in column_blocks(layer, n_units):
-        responses = np.sort(to_numpy(layer[:, part]), axis=0)
+    n_active, units = np.empty(n_units, dtype=np.intp), None
+    if issparse(layer):
+        # No response can be more frequent than 0 if half of them are 0.
+        n_active = count_stored(layer)
+        units = np.flatnonzero(n_active > n_stimuli / 2)
+    for part, block in dense_blocks(layer, units):
+        responses = np.sort(to_numpy(block), axis=0)
         # Row of the first of the equal responses that each one belongs to.
         first = np.zeros(responses.shape, dtype=np.intp)
         is_new = responses[1:] != responses[:-1]

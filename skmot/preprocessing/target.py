@@ -348,7 +348,9 @@ def _check_layers(stack, layout, transformer):
     """Raise an error if a layer is not numeric, or not finite where it has to be."""
     allow_missing = _allows_missing(transformer)
     for leaf in layout.leaves(stack):
-        check_layer(leaf.layer, leaf.where, allow_missing=allow_missing)
+        check_layer(
+            leaf.layer, leaf.where, allow_missing=allow_missing, accept_sparse=True
+        )
 
 
 def _allows_missing(estimator):

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn import get_config
 
+from skmot._utils.sklearn import Interval, validate_params
 from skmot.base import PairComparison
 from skmot.layers import LayerStack
-from skmot.layers.checks import check_same_length
+from skmot.layers.checks import check_layer, check_same_length
 from skmot.layers.sides import read_side
 from skmot.layers.splits import make_cost_folds
 from skmot.multilevel.estimators import LayerCoupler
@@ -65,6 +67,13 @@ class Estimate:
         return "\n".join(lines)
 
 
+@validate_params(
+    {
+        "n_workers": [Interval(Integral, 1, None, closed="left"), None],
+        "n_rounds": [Interval(Real, 0, None, closed="neither"), None],
+    },
+    prefer_skip_nested_validation=True,
+)
 def estimate(estimator, X, y, *, n_workers=None, n_rounds=None):
     """Estimate the run time and the memory of a fit from the shapes of its data.
 
@@ -111,10 +120,12 @@ def estimate(estimator, X, y, *, n_workers=None, n_rounds=None):
     -----
     The simulated units are tuned to dimensions that all layers share. The time of a
     matching depends on the data: it can differ by a factor of two, and by more if many
-    costs are equal. If layers have more than three widths a side, three are measured
-    and the others interpolated. The time for held-out costs of `cost_cv` is not
-    included, nor that cores share memory bandwidth, or that machines communicate over a
-    network.
+    costs are equal. Units are simulated with equal weights; with `source_weights` or
+    `target_weights`, the transport of a pair takes up to three times as long, and
+    reliabilities take additional time. If layers have more than three widths a side,
+    three are measured and the others interpolated. The time for held-out costs of
+    `cost_cv` is not included, nor that cores share memory bandwidth, or that machines
+    communicate over a network.
 
     Examples
     --------
@@ -135,17 +146,11 @@ def estimate(estimator, X, y, *, n_workers=None, n_rounds=None):
     True
     """
     inner = _innermost_estimator(estimator)
-    sides = [read_side(given, name)[0] for given, name in ((X, "X"), (y, "y"))]
+    sides = [_read_shapes(X, "X"), _read_shapes(y, "y")]
     check_same_length(*sides, "X", "y")
-    n_workers = _positive(
-        "n_workers",
-        effective_n_jobs(getattr(estimator, "n_jobs", 1))
-        if n_workers is None
-        else n_workers,
-    )
-    if n_rounds is not None:
-        n_rounds = _positive("n_rounds", n_rounds)
-    elif isinstance(inner, RotationMatching):
+    if n_workers is None:
+        n_workers = effective_n_jobs(getattr(estimator, "n_jobs", 1))
+    if n_rounds is None and isinstance(inner, RotationMatching):
         n_rounds = inner.max_iter * inner.n_init
     whole, *folds = _stimuli_of_fits(estimator, *sides)
     widths = [_widths(estimator, stack.structure) for stack in sides]
@@ -169,6 +174,13 @@ def estimate(estimator, X, y, *, n_workers=None, n_rounds=None):
     )
 
 
+@validate_params(
+    {
+        "n_stimuli": [Interval(Integral, 1, None, closed="left")],
+        "widths": ["array-like"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def placeholder_layers(n_stimuli, widths, dtype="float32"):
     """Create layers that have a shape but take no memory, for :func:`estimate`.
 
@@ -193,11 +205,31 @@ def placeholder_layers(n_stimuli, widths, dtype="float32"):
     >>> placeholder_layers(10**9, [8192, 4096])
     LayerStack(1000000000 stimuli, 2 layers: 0 (8192 units), 1 (4096 units))
     """
-    zero = np.zeros((), dtype=dtype)
+    for width in widths:
+        if not isinstance(width, Integral) or width < 1:
+            raise ValueError(
+                f"`widths` must be whole numbers of at least 1; got {width!r}."
+            )
+    if not len(widths):
+        raise ValueError("`widths` is empty: give one number of units for each layer.")
+    try:
+        zero = np.zeros((), dtype=dtype)
+    except TypeError as error:
+        raise TypeError(f"`dtype` is none: {error}.") from error
+    if zero.dtype.kind not in "biuf":
+        raise ValueError(f"`dtype` must be a dtype of real numbers; got {dtype!r}.")
     return LayerStack([np.broadcast_to(zero, (n_stimuli, width)) for width in widths])
 
 
 # -- properties of the estimator and the data --------------------------------------
+
+
+def _read_shapes(given, argument):
+    """Read a side, and check one row of each layer, without reading files."""
+    stack, layout = read_side(given, argument)
+    for leaf in layout.leaves(stack[:1]):
+        check_layer(leaf.layer, leaf.where, allow_missing=True, accept_sparse=True)
+    return stack
 
 
 def _innermost_estimator(estimator):
@@ -251,12 +283,6 @@ def _stimuli_of_fits(estimator, source, target):
     for train, _ in make_cost_folds(estimator.cost_cv, source, target):
         fits += _stimuli_of_fits(inner, source[train], target[train])
     return fits
-
-
-def _positive(name, number):
-    if not number > 0:
-        raise ValueError(f"`{name}` must be more than 0; got {number!r}.")
-    return number
 
 
 # -- the work of all pairs -----------------------------------------------------------
@@ -380,7 +406,7 @@ def _work_of_pair(inner, n_stimuli, n, k, dtype, n_rounds, seconds):
 
 def _share_among_layers(work, widths):
     """Return the work of each layer, given that of both layers of each pair."""
-    source, target = (np.array(side, dtype=float) for side in widths)
+    source, target = (np.array(side) for side in widths)
     share = source[:, np.newaxis] / (source[:, np.newaxis] + target)
     return np.concatenate(
         [(work * share).mean(axis=1), (work * (1 - share)).mean(axis=0)]
@@ -389,7 +415,7 @@ def _share_among_layers(work, widths):
 
 def _measure_once(estimator, *size):
     """Measure a pair, or return what was measured before in this process."""
-    settings = repr(sorted(estimator.get_params().items(), key=str))
+    settings = repr(sorted(estimator.get_params().items()))
     key = type(estimator), settings, size
     if key not in _measured:
         _measured[key] = measure_pair(estimator, *size)

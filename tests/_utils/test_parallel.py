@@ -1,4 +1,7 @@
-"""Pairs side by side, in threads and processes: the same results."""
+"""Pairs side by side, in threads and processes.
+
+That their numbers have the same bits is in `tests/test_determinism.py`.
+"""
 
 import os
 import pickle
@@ -15,12 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skmot import (
-    CKA,
     LayerStack,
-    LinearPredictivity,
     MultiLevelOT,
-    Procrustes,
-    RotationMatching,
     SoftMatching,
 )
 from skmot.base import PairComparison, Solution
@@ -28,10 +27,8 @@ from skmot.exceptions import DeadUnitWarning
 from skmot.preprocessing import LayerwiseTransformer, TransformedTargetLayers
 from tests.estimators import Witness
 from tests.networks import (
-    assert_same_fit,
     random_networks,
     trajectories,
-    wide_networks,
 )
 
 
@@ -43,43 +40,7 @@ def blas_threads():
     ]
 
 
-# -- the same bits ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "inner",
-    [
-        SoftMatching(),
-        SoftMatching("sqeuclidean"),
-        CKA(),
-        Procrustes(),
-        LinearPredictivity(random_state=0),
-        RotationMatching(max_iter=2, tol=1.0),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("cost_cv", [None, 2])
-def test_results_have_the_same_bits_however_many_run_at_once(inner, cost_cv):
-    X, y = wide_networks()
-    with threadpool_limits(2, user_api="blas"):
-        one, two = (
-            MultiLevelOT(inner, cost_cv=cost_cv, n_jobs=n_jobs).fit(X, y)
-            for n_jobs in (1, 2)
-        )
-    assert_same_fit(one, two)
-    with threadpool_limits(1, user_api="blas"):
-        assert_same_fit(one, MultiLevelOT(inner, cost_cv=cost_cv).fit(X, y))
-
-
-@pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
-def test_backends_that_users_choose_give_the_same_bits(backend):
-    X, y = wide_networks()
-    networks = trajectories()
-    with joblib.parallel_config(backend):
-        chosen = MultiLevelOT(n_jobs=2).fit(X, y)
-        deep = MultiLevelOT(MultiLevelOT(), cost_cv=2, n_jobs=2).fit(*networks)
-    assert_same_fit(chosen, MultiLevelOT().fit(X, y))
-    assert_same_fit(deep, MultiLevelOT(MultiLevelOT(), cost_cv=2).fit(*networks))
+# -- what pairs share ----------------------------------------------------------------
 
 
 @pytest.fixture

@@ -833,3 +833,33 @@ def test_parameters_of_no_inner_estimator_are_an_error_that_says_what_to_give():
         MultiLevelOT().set_params(inner__mass=0.5)
     mot = MultiLevelOT().set_params(inner=SoftMatching(), inner__mass=0.5)
     assert mot.inner.mass == 0.5
+
+
+# -- layers of layers without a level of their own -------------------------------------
+
+
+def test_layers_of_layers_that_become_one_population_are_warned_of():
+    X, y = (LayerStack([LayerStack(n) for n in side]) for side in trajectories())
+    with pytest.warns(UserWarning, match="side by side") as caught:
+        pooled = MultiLevelOT().fit(X, y)
+    (warning,) = caught
+    assert str(warning.message).startswith("X, layer 0 has 3 layers itself")
+    assert "`MultiLevelOT(MultiLevelOT())`" in str(warning.message)
+    assert warning.filename == __file__
+    # It is what the message says, and what an explicit inner estimator means.
+    by_hand = [[SoftMatching().fit(a, b).cost_ for b in y.layers] for a in X.layers]
+    np.testing.assert_allclose(pooled.layer_costs_, by_hand)
+    # Warnings are errors here.
+    explicit = MultiLevelOT(SoftMatching()).fit(X, y)
+    np.testing.assert_array_equal(explicit.layer_costs_, pooled.layer_costs_)
+    MultiLevelOT(MultiLevelOT()).fit(X, y)
+    # A stack of one layer is that layer.
+    MultiLevelOT().fit(*([[layers] for layers in side[0]] for side in trajectories()))
+
+
+def test_layers_of_one_side_that_become_one_population_are_warned_of():
+    sources, targets = trajectories()
+    X = LayerStack([np.hstack(layers) for layers in sources])
+    y = LayerStack({"early": LayerStack(targets[0]), "late": LayerStack(targets[1])})
+    with pytest.warns(UserWarning, match=r"^y, layer 'early' has 4 layers itself"):
+        MultiLevelOT().fit(X, y)

@@ -35,6 +35,7 @@ from skmot import (
     SoftMatching,
 )
 from skmot.base import PairComparison, Solution
+from skmot.metrics import negative_cost
 from tests.multilevel.fits import CountedMatching, assert_same_fit, trajectories
 from tests.networks import random_networks, rows
 
@@ -149,6 +150,29 @@ def test_a_search_over_strategies_solves_each_pair_once_a_fold(tmp_path, fits, c
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
     )
+
+
+def test_a_search_over_depth_priors_solves_each_pair_once_a_fold(tmp_path, fits):
+    X, y = (LayerStack(side) for side in random_networks())
+    grid = {"depth_prior": [0.0, 0.3, 1.0]}
+    search = GridSearchCV(
+        mot_of(memory=str(tmp_path)), grid, cv=3, scoring=negative_cost
+    ).fit(X, y)
+    assert len(fits) == 12 * (3 + 1)
+    plain = GridSearchCV(mot_of(), grid, cv=3, scoring=negative_cost).fit(X, y)
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+
+
+def test_networks_coupled_with_another_depth_prior_are_solved_anew(tmp_path, fits):
+    X, y = ([network] for network in random_networks())
+    for weight, n_solved in ((0.0, 12), (2.0, 24), (2.0, 24), (0.0, 24)):
+        level = mot_of(mot_of(depth_prior=weight), memory=str(tmp_path)).fit(X, y)
+        assert len(fits) == n_solved
+        plain = MultiLevelOT(depth_prior=weight).fit(X[0], y[0])
+        assert level.cost_ == plain.cost_
+        np.testing.assert_array_equal(level.inner_[0][0].coupling_, plain.coupling_)
 
 
 def test_layers_are_known_again_in_whatever_order_and_place(tmp_path, fits):

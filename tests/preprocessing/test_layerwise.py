@@ -88,7 +88,7 @@ def test_bad_input_is_refused_with_the_layer_s_name(stack, transformer):
     with pytest.raises(ValueError, match=r"NaN.*layer 'V2'"):
         transformer.transform(LayerStack(broken, names=stack.names))
     with pytest.raises(TypeError, match="Sparse data was passed"):
-        transformer.fit([csr_array(np.eye(3))])
+        transformer.fit(csr_array(np.eye(3)))
 
 
 def test_a_pipeline_keeps_the_layers_to_the_end(stack):

@@ -28,6 +28,7 @@ from skmot.base import PairComparison, Solution
 from skmot.metrics import linear_cka
 from skmot.model_selection import StimulusKFold
 from skmot.scaling import Estimate, estimate, placeholder_layers
+from skmot.scaling.measured import measure_overhead
 
 PARTS = ["reading", "preparation", "pairs", "bookkeeping"]
 FEW = 20  # Stimuli, where what is made of units is to outweigh what is made of layers.
@@ -97,6 +98,7 @@ def _one_thread_and_everything_imported():
     "inner",
     [
         SoftMatching(),
+        SoftMatching("abs_correlation"),
         SoftMatching(mass=0.5),
         SemiMatching(),
         OneToOneMatching(),
@@ -154,6 +156,65 @@ def test_time_that_does_not_grow_is_not_extrapolated():
     # Two layers are prepared in each measurement, and each of the five once.
     assert parts["preparation"] == pytest.approx(5 * 0.02, rel=0.5)
     assert parts["pairs"] == pytest.approx(6 * 0.03, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    # Seconds that every pair takes, and those of the products of a whole pair. The
+    # smallest pairs take up to .3 s, so that at least two sizes can be measured.
+    ("constant", "products"),
+    [(0.1, 0.2 * 16**3), (0.0, 20.0), (0.02, 20.0), (0.3, 0.0)],
+)
+def test_times_that_are_a_polynomial_of_the_size_are_extrapolated_exactly(
+    monkeypatch, constant, products
+):
+    now, sizes = [0.0], []
+    monkeypatch.setattr(time, "thread_time", lambda: now[0])
+
+    class Polynomial(PairComparison):
+        """Comparison that takes a known time on a clock of its own."""
+
+        def _solve(self, source, target):
+            size = (*source.units.shape, target.units.shape[1])
+            sizes.append(size)
+            now[0] += constant + products * np.prod(np.array(size) / 1024)
+            return Solution(cost=0.5)
+
+    layers = placeholder_layers(1024, [1024])
+    found = estimate(Polynomial(), layers, layers)
+    assert found.parts["pairs"] == pytest.approx(constant + products, rel=1e-6)
+    assert found.seconds == pytest.approx(constant + products, rel=1e-6)
+    # Nothing as large as the data was fitted.
+    assert np.max(sizes) <= 512
+
+
+def test_what_a_level_adds_to_each_pair_is_what_layers_and_pairs_do_not_take(
+    monkeypatch,
+):
+    now = [0.0]
+    monkeypatch.setattr(time, "thread_time", lambda: now[0])
+
+    def takes(owner, name, seconds):
+        method = getattr(owner, name)
+
+        def timed(self, *args):
+            now[0] += seconds(args)
+            return method(self, *args)
+
+        monkeypatch.setattr(owner, name, timed)
+
+    takes(SoftMatching, "_prepare", lambda args: 3.0)
+    takes(SoftMatching, "_solve", lambda args: 5.0)
+    takes(MultiLevelOT, "fit", lambda args: 7.0 * len(args[0]) * len(args[1]))
+    X, y = networks(2, 3, n_units=4, n_stimuli=16)
+    # It is measured once a process.
+    measure_overhead.cache_clear()
+    try:
+        parts = estimate(MultiLevelOT(), X, y).parts
+    finally:
+        measure_overhead.cache_clear()
+    assert parts["preparation"] == pytest.approx(5 * 3.0)
+    assert parts["pairs"] == pytest.approx(6 * 5.0)
+    assert parts["bookkeeping"] == pytest.approx(6 * 7.0)
 
 
 # -- laws of the time ------------------------------------------------------------------
@@ -380,11 +441,14 @@ def test_rotations_cost_their_rounds():
 
 def test_single_populations_are_all_layers_side_by_side():
     X, y = networks()
-    assert estimate(SoftMatching(), X, y) == estimate(
+    found = estimate(SoftMatching(), X, y)
+    assert found == estimate(
         SoftMatching(),
         placeholder_layers(500, [900]),
         placeholder_layers(500, [1200]),
     )
+    # No level is above them.
+    assert found.parts["bookkeeping"] == 0
 
 
 def test_levels_above_match_all_pairs_of_layers_below():
@@ -501,7 +565,7 @@ def test_input_that_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match=r"X has 500 stimuli and y has 400"):
         estimate(MultiLevelOT(), X, y[:400])
     for name in ("n_workers", "n_rounds"):
-        with pytest.raises(ValueError, match=f"`{name}` must be more than 0; got 0"):
+        with pytest.raises(ValueError, match=f"The '{name}' parameter .* Got 0"):
             estimate(MultiLevelOTRotation(), X, y, **{name: 0})
     with pytest.raises(ValueError, match="found in y"):
         estimate(MultiLevelOT(), X, [np.zeros((500, 2, 2))])
@@ -517,6 +581,29 @@ def test_placeholders_have_a_shape_and_no_memory():
     assert all(layer.dtype == np.float64 for layer in layers)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0, [3]), ValueError, "'n_stimuli' parameter .* Got 0"),
+        ((5, 3), ValueError, "'widths' parameter"),
+        ((5, [3, 0]), ValueError, "`widths` must be whole numbers .* got 0"),
+        ((5, [2.5]), ValueError, "`widths` must be whole numbers .* got 2.5"),
+        ((5, []), ValueError, "`widths` is empty"),
+        ((5, [3], "singles"), TypeError, "`dtype` is none"),
+        ((5, [3], "complex128"), ValueError, "dtype of real numbers; got 'complex128'"),
+    ],
+)
+def test_placeholders_that_are_no_layers_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        placeholder_layers(*arguments)
+
+
+def test_layers_that_are_not_numbers_are_refused_by_name():
+    X, _ = networks(n_stimuli=5)
+    with pytest.raises(ValueError, match=r"numeric values .*found in y, layer 1"):
+        estimate(MultiLevelOT(), X, [np.ones((5, 2)), np.full((5, 2), "loud")])
+
+
 # -- as it is printed ---------------------------------------------------------------
 
 
@@ -525,8 +612,12 @@ def test_placeholders_have_a_shape_and_no_memory():
     [
         (0.25, 999, ["250 ms", "999 bytes"]),
         (30, 2_000, ["30 s", "2 kB"]),
+        (119, 2_000, ["119 s", "2 kB"]),
         (150, 3e6, ["2.5 min", "3 MB"]),
+        (7_199, 3e6, ["120 min", "3 MB"]),
         (9_000, 4e9, ["2.5 h", "4 GB"]),
+        (172_799, 4e9, ["48 h", "4 GB"]),
+        (172_800, 5e12, ["2 days", "5 TB"]),
         (216_000, 5e12, ["2.5 days", "5 TB"]),
         (864_000, 6e18, ["10 days", "6e+03 PB"]),
     ],
