@@ -221,10 +221,14 @@ def all_numbers(sources):
             }
     environment = {"python": platform.python_version(), "skmot": skmot.__version__}
     environment |= {package: version(package) for package in PACKAGES}
+    # In an order of their own: libraries are found in any.
     environment["BLAS"] = " and ".join(
-        f"{library['internal_api']} {library['version']} {library.get('architecture')}"
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
+        sorted(
+            f"{library['internal_api']} {library['version']} "
+            f"{library.get('architecture')}"
+            for library in threadpool_info()
+            if library["user_api"] == "blas"
+        )
     )
     return {"environment": environment, "inputs": digests, "numbers": numbers}
 

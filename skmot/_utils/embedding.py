@@ -90,11 +90,12 @@ def embed_costs(costs, n_components=2, *, names=None, squared=False, symmetrize=
     costs = (costs + costs.T) / 2
     if squared:
         costs = np.sqrt(costs)
-    positions, stress = _scale(costs, n_components, init="classical_mds", n_init=1)
+    start = _classical_start(costs, int(n_components))
+    positions, stress = _scale(costs, n_components, start, n_init=1)
     # Classical scaling cannot start from equal distances.
     equal = 1.0 - np.eye(len(costs))
-    start = {"init": "random", "n_init": _N_STARTS, "random_state": 0}
-    _, equal_stress = _scale(equal, n_components, **start)
+    start = {"n_init": _N_STARTS, "random_state": 0}
+    _, equal_stress = _scale(equal, n_components, init="random", **start)
     result = {
         "positions": positions,
         "stress": stress,
@@ -138,13 +139,30 @@ def _conclude(result):
     return f"{said}."
 
 
-def _scale(costs, n_components, **options):
+def _scale(costs, n_components, start=None, init="random", **options):
     """Return positions by metric multidimensional scaling, and their stress."""
     embedding = MDS(
-        n_components, metric="precomputed", normalized_stress=True, **options
+        n_components, metric="precomputed", normalized_stress=True, init=init, **options
     )
-    positions = embedding.fit_transform(costs)
+    positions = embedding.fit_transform(costs, init=start)
     return positions, float(embedding.stress_)
+
+
+def _classical_start(costs, n_components):
+    """Return positions by classical scaling, whose missing dimensions are 0.
+
+    Costs need not be distances in a space: those of scikit-learn's ClassicalMDS are
+    then NaN, because it takes roots of negative eigenvalues.
+    """
+    squared = costs**2
+    squared = squared - squared.mean(axis=0) - squared.mean(axis=1, keepdims=True)
+    products = -0.5 * (squared + np.mean(costs**2))
+    values, vectors = np.linalg.eigh(products)
+    largest = np.argsort(values)[::-1][:n_components]
+    start = np.zeros((len(costs), n_components))
+    scales = np.sqrt(np.maximum(values[largest], 0))
+    start[:, : len(largest)] = vectors[:, largest] * scales
+    return start
 
 
 def _check_shape(costs):

@@ -15,7 +15,7 @@ from skmot._utils.frames import import_pandas
 from skmot._utils.warnings import stacklevel_of_caller
 from skmot.inspection.matches import check_couples_units
 from skmot.layers.checks import check_layer, check_same_length
-from skmot.layers.labels import check_same_stimuli
+from skmot.layers.labels import check_same_stimuli, labels_agree
 from skmot.layers.names import label_units, name_arrays_of
 from skmot.layers.networks import networks_of
 from skmot.layers.sides import read_side
@@ -271,8 +271,9 @@ def mutual_matches(networks, X=None):
     if structures[0] != structures[1]:
         raise ValueError(
             "The networks in X differ from those in `networks`, or their layers in "
-            "number or width: give the same layers over other stimuli."
+            "name, number or width: give the same layers over other stimuli."
         )
+    _check_same_names(given, scored)
     populations = [_live_vectors(network) for network in given]
     matches = _cliques([vectors for vectors, _ in populations])
     units = [live[found] for (_, live), found in zip(populations, matches, strict=True)]
@@ -352,6 +353,26 @@ def _read_networks(given, argument):
             first.stack.stimuli, network.stack.stimuli, first.where, network.where
         )
     return networks
+
+
+def _check_same_names(given, scored):
+    """Raise an error if networks or units that have names have others in X."""
+    for index, (old, new) in enumerate(zip(given, scored, strict=True)):
+        # Networks without names have their number as one.
+        if index not in (old.name, new.name) and old.name != new.name:
+            raise ValueError(
+                f"{new.where} has the place of {old.where}: give the same networks in "
+                "the same order."
+            )
+        units = zip(*(n.stack.unit_names or () for n in (old, new)), strict=False)
+        for layer, (first, second) in enumerate(units):
+            if first is None or second is None or labels_agree(first, second):
+                continue
+            raise ValueError(
+                f"The units of {new.where}, layer {layer}, have other names than those "
+                f"of {old.where}, or another order. Put them in the same order: "
+                "`frame[names]` or `stack.select_units`."
+            )
 
 
 def _check_several(networks):
@@ -473,8 +494,12 @@ def _curves_of_others(template, indices, networks):
         np.concatenate(list(template._curves(index, network.stack)), axis=1)
         for index, network in zip(indices, networks, strict=True)
     ]
-    total = sum(parts)
-    return [(total - part) / (len(parts) - 1) for part in parts]
+    # Not the sum of all less one of them: rounding errors of it would make curves that
+    # are constant over these stimuli vary.
+    return [
+        sum(part for index, part in enumerate(parts) if index != own) / (len(parts) - 1)
+        for own in range(len(parts))
+    ]
 
 
 # -- mutual matches --------------------------------------------------------------------

@@ -95,7 +95,8 @@ def disentanglement_score(factors, representation, *, categorical=None, signed=T
     respond to no factor lower the score; if there are fewer, the factors without a unit
     do. If the number of units is not a multiple of the number of factors, a unit is
     shared by several factors and the score is below 1: three units that are two factors
-    exactly have a score of 5/6. Of two equal factors, each needs a unit.
+    exactly have a score of 5/6, if the factors are uncorrelated. Of two equal factors,
+    each needs a unit.
 
     All columns have the same mass. A factor with many categories therefore counts more
     than one with few, and its best representation has a unit for each category. Other

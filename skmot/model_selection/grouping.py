@@ -186,7 +186,7 @@ def group_separation_test(
     = 0.029, of all exchanges of members), which shows that the groups differ. It does
     not show in what.
     """
-    names = getattr(costs, "names", None)
+    names = _names_of(costs)
     costs = _read_costs(costs, direction)
     names = list(range(len(costs))) if names is None else list(names)
     groups = _read_groups(groups, names)
@@ -240,6 +240,19 @@ def group_separation_test(
 # -- what is given ---------------------------------------------------------------------
 
 
+def _names_of(costs):
+    """Return the names of the networks, or None if they have no names."""
+    if not hasattr(costs, "columns"):
+        return getattr(costs, "names", None)
+    rows, columns = list(costs.index), list(costs.columns)
+    if rows != columns:
+        raise ValueError(
+            f"The rows of `costs` are {rows}, and its columns {columns}: name both "
+            "alike, in the same order."
+        )
+    return rows
+
+
 def _read_costs(costs, direction):
     """Return the costs of each network in a row, with infinity on the diagonal."""
     costs = np.array(costs, dtype=np.float64)
@@ -261,6 +274,12 @@ def _read_costs(costs, direction):
 
 def _read_groups(groups, names):
     """Return an array with the group of each network."""
+    is_series = hasattr(groups, "index") and hasattr(groups, "to_dict")
+    # An index that counts rows names no networks, unless these are numbers.
+    if is_series and (
+        set(groups.index) == set(names) or not _counts_rows(groups.index)
+    ):
+        groups = groups.to_dict()
     if isinstance(groups, Mapping):
         unknown = [name for name in groups if name not in names]
         missing = [name for name in names if name not in groups]
@@ -283,6 +302,10 @@ def _read_groups(groups, names):
             f"more networks; {len(names)} networks have {found}."
         )
     return groups
+
+
+def _counts_rows(index):
+    return list(index) == list(range(len(index)))
 
 
 # -- accuracies ------------------------------------------------------------------------

@@ -41,6 +41,8 @@ from skmot.pairs import SoftMatching
 # A layer is pooled for all template layers that it shares at least this fraction of the
 # shorter of their depth intervals with. Less is the rounding of unequal depths.
 _LEAST_OVERLAP = 0.25
+# A cost, about 1 for unrelated units, that is larger by at most this has not risen.
+_ROUNDING = 1e-6
 # Iterations of k-means, whose centres are only a start.
 _KMEANS_ITERATIONS = 20
 
@@ -135,8 +137,9 @@ class TemplateMOT(
     "correlation", scaled to norm 1 for "cosine", and for "sqeuclidean" centred and
     divided by one number a layer. t is then scaled in the same way. If units have equal
     weights, both steps lower the cost or leave it as it is, with every metric of
-    `SoftMatching` and the strategies "transport", "pairwise_best" and "uniform":
-    `costs_` never rises by more than rounding errors. `reconstruct` only affects the
+    `SoftMatching` ("sqeuclidean" with `mass=1` only), without `cost_cv`, and with the
+    strategies "transport", "pairwise_best" and "uniform": `costs_` never rises by more
+    than rounding errors. `reconstruct` only affects the
     predictions of `mots_`. With other inner estimators, the template is the average of
     their predictions, scaled to variance 1. The cost can then rise, which ends the
     rounds, and the best one is kept.
@@ -260,6 +263,14 @@ class TemplateMOT(
             [network.where for network in networks],
             layouts=[fitted._source_layout for fitted in self.mots_],
         )
+        if self.costs_[:2].max() > self.costs_[0] + _ROUNDING:
+            warnings.warn(
+                "The average of the networks has a higher cost than the first template "
+                "that `init` chose. `template_` is the better of both, and may not "
+                "summarise the networks.",
+                UserWarning,
+                stacklevel=stacklevel_of_caller(),
+            )
         if not is_converged:
             warnings.warn(
                 f"The template did not converge in {self.max_iter} round(s): the cost "
@@ -489,7 +500,8 @@ class TemplateMOT(
         Warns
         -----
         LeakWarning
-            If labels say that held-out stimuli were trained on.
+            If labels say that some of the held-out stimuli were trained on, but not if
+            just the training stimuli are scored.
 
         Notes
         -----

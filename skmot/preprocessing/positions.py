@@ -346,6 +346,11 @@ def _read_mask(mask, shape):
         return None, np.full(shape[0], shape[1])
     mask = to_numpy(mask)
     _check_shape(mask, shape, "mask")
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError(
+            "`mask` must be booleans, or 1 for the positions that are kept and 0 for "
+            "the others. A mask that is added to attention scores is not one."
+        )
     mask = mask != 0
     _check_counts(mask.sum(axis=1), "mask")
     return mask, mask.sum(axis=1)

@@ -34,6 +34,19 @@ def test_equally_far_networks_need_one_dimension_less_than_there_are():
     assert not exact.says_little
 
 
+def test_costs_that_are_no_distances_and_more_dimensions_than_networks():
+    # The way over the second network is shorter, so no space has these distances.
+    costs = np.array([[0, 1, 5], [1, 0, 1], [5, 1, 0]], dtype=float)
+    # On a line, x units between the ends and x / 2 to the middle have the least error
+    # of 2 (x / 2 - 1)^2 + (x - 5)^2 at x = 4.
+    embedding = embed_costs(costs, 2)
+    found = squareform(pdist(embedding.positions))
+    np.testing.assert_allclose(found[0], [0, 2, 4], atol=0.02)
+    wide = embed_costs(costs, 5)
+    assert wide.positions.shape == (3, 5)
+    assert wide.stress == pytest.approx(embedding.stress, abs=1e-3)
+
+
 def test_means_of_both_directions_are_told():
     costs = squareform(pdist(np.random.default_rng(0).normal(size=(5, 2))))
     directed = costs * (1 + 0.1 * np.triu(np.ones((5, 5))))

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -359,6 +360,35 @@ def test_networks_without_a_match_give_an_empty_table():
 def test_mutual_matches_refuse_bad_networks(networks, held_out, message):
     with pytest.raises(ValueError, match=message):
         mutual_matches(networks, held_out)
+
+
+def test_mutual_matches_refuse_networks_layers_and_units_in_another_order():
+    rng = np.random.default_rng(0)
+    V1, V4 = rng.normal(size=(2, 30, 3))
+    with pytest.raises(ValueError, match=r"X, network 'b' has the place of .*'a'"):
+        mutual_matches({"a": V1, "b": V4}, {"b": V4, "a": V1})
+    layers = {"V1": V1, "V4": V4}
+    swapped = {"V4": V4, "V1": V1}
+    with pytest.raises(ValueError, match="their layers in name, number or width"):
+        mutual_matches([layers, layers], [layers, swapped])
+    frame = pd.DataFrame(V1, columns=["x", "y", "z"])
+    with pytest.raises(ValueError, match=r"units of X, network 1, layer 0, have other"):
+        mutual_matches([frame, frame], [frame, frame[["y", "x", "z"]]])
+    # Without names there is nothing to tell by.
+    assert len(mutual_matches({"a": V1, "b": V1}, [V4, V4])) == 6
+
+
+def test_units_whose_template_is_constant_elsewhere_have_no_correlation():
+    rng = np.random.default_rng(22)
+    common = rng.normal(size=(60, 3))
+    networks = {name: common + 0.1 * rng.normal(size=(60, 3)) for name in "abc"}
+    template = TemplateMOT(n_units=3, random_state=0).fit(networks)
+    silent = {name: layer[:6].copy() for name, layer in networks.items()}
+    silent["b"][:, 0], silent["c"][:, 0] = 0.3, 0.7
+    table = rosetta_units(template, networks, silent)
+    of_others = table[(table["network"] == "a") & (table["unit"] == 0)]
+    assert len(of_others) == 1
+    assert of_others["correlation"].item() == 0.0
 
 
 def test_float32_networks_have_the_matches_of_float64():

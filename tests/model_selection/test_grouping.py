@@ -2,6 +2,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import LeaveOneOut, cross_val_score
@@ -235,6 +236,30 @@ def test_groups_are_given_in_order_or_by_name():
     assert by_name.p_value == by_order.p_value
     with pytest.raises(ValueError, match=r"\['t'\] are missing, and \['u'\] are no"):
         group_separation_test(costs, dict(zip("pqrsu", "xyxyx", strict=True)))
+
+
+def test_series_of_groups_and_tables_of_costs_are_read_by_name():
+    rng = np.random.default_rng(0)
+    families = {name: rng.normal(size=(60, 5)) for name in "xy"}
+    networks = {
+        f"{name}{index}": families[name] + rng.normal(size=(60, 5))
+        for index in range(4)
+        for name in "xy"
+    }
+    costs = pairwise_costs(networks, SoftMatching())
+    groups = pd.Series({name: name[0] for name in sorted(networks)})
+    expected = group_separation_test(costs, groups.to_dict())
+    assert expected.accuracy == 1
+    assert group_separation_test(costs, groups).accuracy == 1
+    table = costs.to_frame()
+    assert group_separation_test(table, groups).p_value == expected.p_value
+    # Row numbers are no names.
+    in_order = pd.Series([name[0] for name in networks])
+    assert group_separation_test(costs, in_order).accuracy == 1
+    with pytest.raises(ValueError, match="name both alike, in the same order"):
+        group_separation_test(table[sorted(networks)], groups)
+    with pytest.raises(ValueError, match=r"\['y3'\] are missing"):
+        group_separation_test(costs, groups.drop("y3"))
 
 
 def test_the_result_says_what_it_shows_and_becomes_tables():

@@ -328,6 +328,8 @@ def test_texts_of_different_lengths_are_filled_up():
         (np.ones((4, 3, 2)), {"stimuli": ["a"]}, "1 labels, but the maps have 4"),
         (np.ones((4, 3, 2)), {"mask": np.ones((4, 2))}, r"`mask` has the shape \(4, 2"),
         (np.ones((2, 2, 2)), {"mask": [[1, 0], [0, 0]]}, "no position of stimulus 1"),
+        (np.ones((2, 2, 2)), {"mask": [[0, 0], [0, -1e9]]}, "`mask` must be booleans"),
+        (np.ones((2, 2, 2)), {"mask": [[1, 1], [1, np.nan]]}, "must be booleans"),
         (
             np.ones((2, 2, 2)),
             {"mask": np.ones((2, 2)), "positions": np.zeros((2, 2), int)},
