@@ -43,6 +43,7 @@ def home_at(name, device=None):
     library, usual = HOMES[name]
     found = pytest.importorskip(library)
     if usual.startswith("cuda") and not found.cuda.is_available():
+        # As `importorskip` above: the case runs where there is a GPU.
         pytest.skip("there is no GPU that torch can use")
     return Home(library, usual if device is None else device)
 

@@ -532,6 +532,17 @@ class _Plan:
         """Index of the split, source and target of each part, in the order of tasks."""
         return [(time, *pair) for time in self.times for pair in self.places]
 
+    def job(self, networks, part):
+        """Return what computes a part: both networks, split, orders and place."""
+        time, first, second = part
+        return (
+            networks[first],
+            networks[second],
+            self.split(time),
+            self.orders_of(part),
+            self.place(part),
+        )
+
     def split(self, time):
         """Return training rows and held-out rows, None in sample."""
         return self.splits[time] if self.splits else None
@@ -715,16 +726,7 @@ def _solve_pairs(estimator, sides, plan, n_jobs, task):
             parts += [(time, *pair) for pair in tiles if pair in plan.places]
         found = run_in_order(
             _solve_part,
-            (
-                (
-                    networks[part[1]],
-                    networks[part[2]],
-                    plan.split(part[0]),
-                    plan.orders_of(part),
-                    plan.place(part),
-                )
-                for part in parts
-            ),
+            (plan.job(networks, part) for part in parts),
             n_jobs,
             in_threads=inner.runs_in_threads,
             tasks=task.parts(map(plan.name, parts)),
@@ -828,17 +830,7 @@ def _fit_pairs(estimator, networks, plan, n_jobs, task):
     """Fit an estimator to all pairs, and return the costs and the warnings."""
     found = run_in_order(
         _fit_part,
-        (
-            (
-                estimator,
-                networks[part[1]],
-                networks[part[2]],
-                plan.split(part[0]),
-                plan.orders_of(part),
-                plan.place(part),
-            )
-            for part in plan.parts
-        ),
+        ((estimator, *plan.job(networks, part)) for part in plan.parts),
         n_jobs,
         in_threads=False,
         tasks=task.parts(map(plan.name, plan.parts)),
